@@ -1,0 +1,94 @@
+"""The run ticket: all that one bot process needs to start, and the control document that it polls while it runs.
+
+The supervisor hands the ticket over through an inherited descriptor, so that no secret stands in arguments, environment
+or a file. It is JSON on that way; both ends read it with this module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from shared.states import DesiredState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What people want of the bot now. Halted wins over everything."""
+
+    desired: DesiredState
+    halted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlDocument:
+    """The answer of ``GET /api/bots/{id}/control``; one ETag covers all of it."""
+
+    control: Control
+    config_version: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReference:
+    """A registered model: loaded only when the file at *path* has this SHA-256 (hex)."""
+
+    id: int
+    sha256: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where the exchange lives: REST base (ends in ``/api``), market streams (ends in ``/``), websocket API."""
+
+    rest: str
+    streams: str
+    ws_api: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTicket:
+    """One run of one bot. *home* is the bot's folder: journals, lock and last control copy live there."""
+
+    bot_id: int
+    name: str
+    generation: int
+    install: str
+    strategy: str
+    symbol: str
+    exchange: str
+    mode: str
+    interval: str
+    document: ControlDocument
+    model: ModelReference | None
+    endpoints: Endpoints
+    api_key: str
+    api_secret: str
+    server_url: str
+    token: str
+    home: str
+
+    @property
+    def run_id(self) -> str:
+        """``<bot>.<generation>``."""
+        return f"{self.bot_id}.{self.generation}"
+
+    def to_json(self) -> bytes:
+        """The ticket as it goes through the descriptor."""
+        return TypeAdapter(RunTicket).dump_json(self)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> RunTicket:
+        """Read a ticket. Raises ``pydantic.ValidationError``."""
+        return TypeAdapter(RunTicket).validate_json(text)
+
+
+def control_document(document: Mapping[str, Any] | bytes) -> ControlDocument:
+    """Read a polled answer. Raises ``pydantic.ValidationError`` (a ``ValueError``)."""
+    loaded = json.loads(document) if isinstance(document, bytes) else dict(document)
+    return TypeAdapter(ControlDocument).validate_python(loaded)
