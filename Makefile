@@ -1,0 +1,53 @@
+# Plain `make` prints the targets. Each of them sets up what it needs first; a second time that takes no time.
+
+PYTHON := .venv/bin/python
+# Two workers, one file each: test files own their ports and folders, cases within a file may share them.
+PYTEST_WORKERS ?= 2
+
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help run test lint bench clean setup setup-dev
+.NOTPARALLEL:
+
+help:
+	@echo "make run     set up if needed, then run Flotilla with its demo fleet; Ctrl-C ends it in order"
+	@echo "make test    set up if needed, then check style and types and run all tests"
+	@echo "make lint    style and types only"
+	@echo "make bench   measure what the README states"
+	@echo "make clean   remove caches and the virtual environment; keeps var/ (databases, journals, keys)"
+
+setup:
+	@exec sh scripts/setup.sh
+
+setup-dev:
+	@exec sh scripts/setup.sh --dev
+
+# The recipe's last line replaces its shell, so that signals arrive at Flotilla itself.
+run: setup
+	@exec $(PYTHON) -m server up --demo
+
+# All three run, whatever the first ones find; pytest's summary comes last.
+test: setup-dev
+	@failed=0; \
+	echo "ruff"; $(PYTHON) -m ruff check . || failed=1; \
+	echo "mypy"; $(PYTHON) -m mypy || failed=1; \
+	echo "pytest"; $(PYTHON) -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile || failed=1; \
+	exit $$failed
+
+lint: setup-dev
+	@failed=0; \
+	$(PYTHON) -m ruff check . || failed=1; \
+	$(PYTHON) -m mypy || failed=1; \
+	exit $$failed
+
+bench: setup-dev
+	@found=0; \
+	for file in benchmarks/bench_*.py; do \
+		[ -e "$$file" ] || continue; \
+		found=1; echo "== $$file"; $(PYTHON) "$$file" || exit 1; \
+	done; \
+	[ $$found = 1 ] || echo "No benchmarks/bench_*.py here yet."
+
+clean:
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find bots research server shared simulator tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
