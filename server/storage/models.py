@@ -7,14 +7,13 @@ what bots report (runs, events, orders, fills, positions, stats, and the observe
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, MetaData, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
 from server.storage.columns import Exact
-
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -30,14 +29,25 @@ class Base(DeclarativeBase):
 
     registry = registry(
         metadata=MetaData(naming_convention=_NAMES),
-        type_annotation_map={Decimal: Exact, dict[str, Any]: JSON, list[str]: JSON, str: Text},
+        type_annotation_map={
+            Decimal: Exact,
+            dict[str, Any]: JSON,
+            list[str]: JSON,
+            str: Text,
+            int: BigInteger().with_variant(Integer(), "sqlite"),  # times in ms need 64 bits; SQLite's always have them
+        },
     )
 
 
 db = SQLAlchemy(model_class=Base)
 
+if TYPE_CHECKING:
+    Table = Base
+else:
+    Table = db.Model
 
-class Setting(db.Model):
+
+class Setting(Table):
     """One value of the installation by name, such as ``install`` (the random part of client order ids)."""
 
     __tablename__ = "settings"
@@ -45,7 +55,7 @@ class Setting(db.Model):
     value: Mapped[str]
 
 
-class User(db.Model):
+class User(Table):
     """A person. *role* is viewer, trader or admin."""
 
     __tablename__ = "users"
@@ -57,7 +67,7 @@ class User(db.Model):
     disabled: Mapped[bool] = mapped_column(default=False)
 
 
-class ApiToken(db.Model):
+class ApiToken(Table):
     """A revocable token: an opaque API token, a login's JWT (by its jti), or a bot run's token.
 
     Opaque secrets are kept as *prefix* and SHA-256 only. *kind* is api, login or bot; *bot_id* narrows a bot token.
@@ -78,7 +88,7 @@ class ApiToken(db.Model):
     revoked_ms: Mapped[int | None]
 
 
-class Credential(db.Model):
+class Credential(Table):
     """Exchange keys; the secret part is encrypted with the installation's keys and never leaves through the API."""
 
     __tablename__ = "credentials"
@@ -90,7 +100,7 @@ class Credential(db.Model):
     created_ms: Mapped[int]
 
 
-class Model(db.Model):
+class Model(Table):
     """A validated LightGBM model; its file is ``models/<sha256>.txt`` below the home folder."""
 
     __tablename__ = "models"
@@ -107,14 +117,14 @@ class Model(db.Model):
     deleted_ms: Mapped[int | None]
 
 
-class Bot(db.Model):
+class Bot(Table):
     """A configured bot; ids are never used again, deleted bots are archived.
 
     The upper part is what people want; the part from *status* on is what the supervisor observed.
     """
 
     __tablename__ = "bots"
-    __table_args__ = {"sqlite_autoincrement": True}
+    __table_args__ = ({"sqlite_autoincrement": True},)
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     name: Mapped[str]
     description: Mapped[str] = mapped_column(default="")
@@ -150,7 +160,7 @@ class Bot(db.Model):
     balance: Mapped[dict[str, Any] | None]
 
 
-class BotRun(db.Model):
+class BotRun(Table):
     """One process lifetime. The row is there before the process is forked."""
 
     __tablename__ = "bot_runs"
@@ -167,7 +177,7 @@ class BotRun(db.Model):
     wanted: Mapped[bool] = mapped_column(default=False)
 
 
-class TradingConfigVersion(db.Model):
+class TradingConfigVersion(Table):
     """One accepted version of a bot's trading config."""
 
     __tablename__ = "trading_configs"
@@ -181,7 +191,7 @@ class TradingConfigVersion(db.Model):
     created_ms: Mapped[int]
 
 
-class TradingOrder(db.Model):
+class TradingOrder(Table):
     """A position: the round trip from entry to exit, with its latest document as the bot wrote it."""
 
     __tablename__ = "trading_orders"
@@ -214,7 +224,7 @@ class TradingOrder(db.Model):
     document: Mapped[dict[str, Any]]
 
 
-class ExchangeOrder(db.Model):
+class ExchangeOrder(Table):
     """One order at the exchange, from its intent on."""
 
     __tablename__ = "exchange_orders"
@@ -241,7 +251,7 @@ class ExchangeOrder(db.Model):
     updated_ms: Mapped[int]
 
 
-class Fill(db.Model):
+class Fill(Table):
     """One execution, counted once whatever reports it again."""
 
     __tablename__ = "fills"
@@ -266,7 +276,7 @@ class Fill(db.Model):
     time_ms: Mapped[int]
 
 
-class TradingStats(db.Model):
+class TradingStats(Table):
     """A bot's closed positions of one UTC day (market time)."""
 
     __tablename__ = "trading_stats"
@@ -285,7 +295,7 @@ class TradingStats(db.Model):
     holding_ms: Mapped[int]
 
 
-class Event(db.Model):
+class Event(Table):
     """One JSON line of a run; heartbeats are not kept here, only the latest one on the bot."""
 
     __tablename__ = "events"
@@ -303,7 +313,7 @@ class Event(db.Model):
     data: Mapped[dict[str, Any]]
 
 
-class JournalOffset(db.Model):
+class JournalOffset(Table):
     """How far a run's journal was read; committed together with the rows that were made from it."""
 
     __tablename__ = "journal_offsets"
@@ -317,7 +327,7 @@ class JournalOffset(db.Model):
     done: Mapped[bool] = mapped_column(default=False)
 
 
-class DeadLetter(db.Model):
+class DeadLetter(Table):
     """A journal line that could not be read, kept so that nothing is lost."""
 
     __tablename__ = "dead_letters"
@@ -330,7 +340,7 @@ class DeadLetter(db.Model):
     created_ms: Mapped[int]
 
 
-class SupervisorBeat(db.Model):
+class SupervisorBeat(Table):
     """The supervisor's sign of life; one row."""
 
     __tablename__ = "supervisor"
@@ -341,7 +351,7 @@ class SupervisorBeat(db.Model):
     journal_lag_bytes: Mapped[int] = mapped_column(default=0)
 
 
-class IdempotencyKey(db.Model):
+class IdempotencyKey(Table):
     """The answer already given to a keyed POST, so that a repeat changes nothing."""
 
     __tablename__ = "idempotency_keys"

@@ -1,0 +1,137 @@
+"""Opaque tokens: random secrets of which only a prefix and a SHA-256 are kept. All of them can be revoked.
+
+Three kinds of rows share the table: ``api`` (long-lived, for scripts and the local tools), ``bot`` (one run's own), and
+``login`` (a JWT, known by its jti; made in `server.security.auth`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from server.security.secrets import write_private_file
+from server.settings import Settings
+from server.storage.engine import write
+from server.storage.models import ApiToken, User
+from server.storage.times import now_ms
+
+API, BOT, LOGIN = "api", "bot", "login"
+BOT_ROLE = "bot"
+_PREFIX_LENGTH = 12
+_USE_NOTED_EVERY_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundToken:
+    """A valid token's row. *username* is whose it is; tokens made at first start belong to nobody."""
+
+    id: int
+    kind: str
+    name: str
+    role: str
+    user_id: int | None
+    username: str | None
+    bot_id: int | None
+    last_used_ms: int | None
+
+
+def issue_api_token(
+    connection: Connection, *, name: str, role: str, user_id: int | None = None, expires_ms: int | None = None
+) -> tuple[int, str]:
+    """A new long-lived token: its row's id, and the secret, which nobody can read again."""
+    return _issue(connection, kind=API, name=name, role=role, user_id=user_id, bot_id=None, expires_ms=expires_ms)
+
+
+def issue_bot_token(connection: Connection, bot_id: int, run_id: str) -> str:
+    """A token for one run of one bot; those of its earlier runs stop working."""
+    revoke_bot_tokens(connection, bot_id)
+    issued = _issue(
+        connection, kind=BOT, name=f"run {run_id}", role=BOT_ROLE, user_id=None, bot_id=bot_id, expires_ms=None
+    )
+    return issued[1]
+
+
+def revoke_bot_tokens(connection: Connection, bot_id: int) -> None:
+    """End all tokens of a bot's runs."""
+    mine = (ApiToken.kind == BOT) & (ApiToken.bot_id == bot_id) & ApiToken.revoked_ms.is_(None)
+    connection.execute(update(ApiToken).where(mine).values(revoked_ms=now_ms()))
+
+
+def find_token(connection: Connection, secret: str) -> FoundToken | None:
+    """The token with this *secret*, unless it is unknown, revoked, expired, or its user disabled."""
+    if not secret.startswith("fl"):
+        return None
+    rows = connection.execute(
+        select(ApiToken, User.username, User.disabled)
+        .join(User, User.id == ApiToken.user_id, isouter=True)
+        .where(ApiToken.prefix == secret[:_PREFIX_LENGTH], ApiToken.kind.in_([API, BOT]))
+    )
+    for row in rows:
+        expired = row.expires_ms is not None and row.expires_ms <= now_ms()
+        if hmac.compare_digest(row.sha256, _digest(secret)) and not (expired or row.revoked_ms or row.disabled):
+            return FoundToken(
+                id=row.id,
+                kind=row.kind,
+                name=row.name,
+                role=row.role,
+                user_id=row.user_id,
+                username=row.username,
+                bot_id=row.bot_id,
+                last_used_ms=row.last_used_ms,
+            )
+    return None
+
+
+def note_use(engine: Engine, token: FoundToken) -> None:
+    """Remember when a long-lived token was last used, to the minute."""
+    if token.kind == API and now_ms() - (token.last_used_ms or 0) > _USE_NOTED_EVERY_MS:
+        with write(engine) as connection:
+            connection.execute(update(ApiToken).where(ApiToken.id == token.id).values(last_used_ms=now_ms()))
+
+
+def ensure_cli_token(connection: Connection, settings: Settings) -> None:
+    """Write the local tools' admin token if its file is missing, or holds one that no longer works."""
+    try:
+        present = settings.cli_token_file.read_text().strip()
+    except FileNotFoundError:
+        present = ""
+    if present and find_token(connection, present) is not None:
+        return
+    settings.cli_token_file.unlink(missing_ok=True)
+    _, secret = issue_api_token(connection, name="cli", role="admin")
+    write_private_file(settings.cli_token_file, secret + "\n")
+
+
+def _issue(
+    connection: Connection,
+    *,
+    kind: str,
+    name: str,
+    role: str,
+    user_id: int | None,
+    bot_id: int | None,
+    expires_ms: int | None,
+) -> tuple[int, str]:
+    secret = f"fl{kind[0]}_{secrets.token_urlsafe(32)}"
+    result = connection.execute(
+        insert(ApiToken).values(
+            kind=kind,
+            name=name,
+            prefix=secret[:_PREFIX_LENGTH],
+            sha256=_digest(secret),
+            role=role,
+            user_id=user_id,
+            bot_id=bot_id,
+            created_ms=now_ms(),
+            expires_ms=expires_ms,
+        )
+    )
+    return result.inserted_primary_key[0], secret  # type: ignore[index]
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()

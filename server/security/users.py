@@ -1,0 +1,71 @@
+"""People: their passwords (argon2), and the first admin of a new installation."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import Connection, Engine, Row, insert, select, update
+
+from server.security.tokens import ensure_cli_token
+from server.settings import Settings
+from server.storage.engine import make_engine, migrate, read, write
+from server.storage.models import User
+from server.storage.times import now_ms
+
+FIRST_ADMIN = "admin"
+_HASHER = PasswordHasher()
+# Checked when the name is unknown, so that an answer's delay does not tell which names exist.
+_NOBODY = _HASHER.hash(secrets.token_urlsafe(16))
+
+
+def first_start(settings: Settings) -> str | None:
+    """Migrate, create the first admin and the local tools' token where they are missing.
+
+    The generated password if one was needed: the caller shows it once, nobody can read it later.
+    """
+    migrate(settings)
+    engine = make_engine(settings.database_url)
+    try:
+        with write(engine) as connection:
+            password = ensure_admin(connection, settings)
+            ensure_cli_token(connection, settings)
+    finally:
+        engine.dispose()
+    return password
+
+
+def ensure_admin(connection: Connection, settings: Settings) -> str | None:
+    """Create the first admin unless there is any user. Returns the password if it had to be generated."""
+    if connection.execute(select(User.id).limit(1)).first() is not None:
+        return None
+    password = settings.admin_password or secrets.token_urlsafe(12)
+    create_user(connection, username=FIRST_ADMIN, password=password, role="admin")
+    return None if settings.admin_password else password
+
+
+def create_user(connection: Connection, *, username: str, password: str, role: str) -> int:
+    """Add a user; the id of the row."""
+    result = connection.execute(
+        insert(User).values(username=username, password_hash=_HASHER.hash(password), role=role, created_ms=now_ms())
+    )
+    return result.inserted_primary_key[0]  # type: ignore[index]
+
+
+def check_password(engine: Engine, username: str, password: str) -> Row[Any] | None:
+    """The user whose name and password these are; None if they do not match or the user is disabled."""
+    with read(engine) as connection:
+        user = connection.execute(select(User).where(User.username == username)).first()
+    try:
+        _HASHER.verify(user.password_hash if user else _NOBODY, password)
+    except (VerificationError, InvalidHashError, UnicodeError):
+        return None
+    if user is None or user.disabled:
+        return None
+    if _HASHER.check_needs_rehash(user.password_hash):
+        with write(engine) as connection:
+            fresh = _HASHER.hash(password)
+            connection.execute(update(User).where(User.id == user.id).values(password_hash=fresh))
+    return user
