@@ -177,8 +177,8 @@ def locked(path: Path) -> Iterator[IO[str]]:
         lock = path.open("a")
     except OSError as error:
         raise SetupFailed(
-            f"this checkout needs installing, but {path} cannot be written ({error.strerror}).\n"
-            f"  Run `make` as the owner of {path.parent}, or work in a copy of your own."
+            f"{_why_not_done(path.parent / '.venv')}, but {path} cannot be written ({error.strerror}).\n"
+            f"  Run `make setup` as the owner of {path.parent}, or work in a copy of your own."
         ) from None
     with lock:
         said = False
@@ -198,6 +198,13 @@ def pause() -> None:
     time.sleep(POLL_S)
     if make_parent.parent_was_interrupted():
         raise Interrupted
+
+
+def _why_not_done(venv: Path) -> str:
+    python = venv / "bin" / "python"
+    if python.is_symlink() and not os.access(python, os.X_OK):
+        return f"the Python that .venv was made with ({os.path.realpath(python)}) cannot be run by this user"
+    return "this checkout needs installing"
 
 
 # Installing

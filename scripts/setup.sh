@@ -8,21 +8,30 @@ if [ -x .venv/bin/python ] && .venv/bin/python -c 'import sys; sys.exit(sys.vers
     exec .venv/bin/python -I scripts/setup.py "$@"
 fi
 
-found='' incomplete=''
+# What root sets up, others may want to run: a Python that only root can reach (below /root, say) is second choice then.
+reachable='import os, sys
+path = os.path.realpath(sys.executable)
+while path != "/":
+    path = os.path.dirname(path)
+    if not os.stat(path).st_mode & 1: sys.exit(1)'
+
+found='' incomplete='' private=''
 for name in python3 python3.14 python3.13 python3.12 python3.11; do
     for python in "$(command -v "$name" 2>/dev/null)" "/usr/bin/$name" "/usr/local/bin/$name"; do
         [ -n "$python" ] && [ -x "$python" ] || continue
         version=$("$python" -I -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
-        "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+        if ! "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             case "$found" in *"$python "*) ;; *) found="$found $python ($version)" ;; esac
-            continue
-        }
-        if "$python" -I -c 'import ensurepip, venv' 2>/dev/null; then
+        elif ! "$python" -I -c 'import ensurepip, venv' 2>/dev/null; then
+            [ -n "$incomplete" ] || incomplete=$python
+        elif [ "$(id -u)" = 0 ] && ! "$python" -I -c "$reachable" 2>/dev/null; then
+            [ -n "$private" ] || private=$python
+        else
             exec "$python" -I scripts/setup.py "$@"
         fi
-        [ -n "$incomplete" ] || incomplete=$python
     done
 done
+[ -z "$private" ] || exec "$private" -I scripts/setup.py "$@"
 
 # A Python without venv can still say so, with the command that installs it.
 [ -z "$incomplete" ] || exec "$incomplete" -I scripts/setup.py "$@"
