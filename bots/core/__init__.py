@@ -1,0 +1,1 @@
+"""The trading core: decisions as functions of market events, without sockets, files, clocks or chance."""
