@@ -1,0 +1,1 @@
+"""A Binance-compatible spot exchange for this machine: ``python -m simulator``."""

@@ -1,0 +1,31 @@
+"""The two clocks: the API's is the wall, the market's is the wall times a speed from an anchor.
+
+``MarketClock`` is plain arithmetic on milliseconds it is given; only ``wall_ms`` reads the machine.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+
+def wall_ms() -> int:
+    """UTC milliseconds of this machine."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MarketClock:
+    """Market time is *market_ms* when the wall shows *wall_ms* (and before), and runs *speed* times as fast after."""
+
+    wall_ms: int
+    market_ms: int
+    speed: float
+
+    def at(self, wall_ms: int) -> int:
+        """Market time in milliseconds."""
+        return self.market_ms + int(max(0, wall_ms - self.wall_ms) * self.speed)
+
+    def wall_at(self, market_ms: int) -> float:
+        """Wall time in milliseconds at which the market reaches *market_ms*."""
+        return self.wall_ms + (market_ms - self.market_ms) / self.speed

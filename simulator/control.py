@@ -1,0 +1,212 @@
+"""The simulator's own routes under ``/sim``: accounts, ledger, faults, clock.
+
+Not part of the exchange's protocol: this is how a test opens an account, what it compares a database with, and where
+it breaks things. Errors are ``{"error": sentence}`` with 422, or 404 for an unknown key.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import string
+from collections.abc import Callable
+
+from aiohttp import web
+
+from simulator.accounts import Account
+from simulator.exchange import fee_asset
+from simulator.faults import BadFault, Faults
+from simulator.rules import ApiError, fixed, parse_atoms
+from simulator.venue import Venue, fills_of
+
+_ALPHABET = string.ascii_letters + string.digits
+_ASSET = re.compile(r"^[A-Z0-9]{1,20}$")
+MAX_DEPOSIT_DIGITS = 15
+
+
+class Refused(Exception):
+    """Bad input; the text says what is wrong and what to send."""
+
+
+class Control:
+    """Handlers of ``/sim``."""
+
+    def __init__(self, venue: Venue, faults: Faults, disconnect: Callable[[], None]) -> None:
+        self._venue = venue
+        self._faults = faults
+        self._disconnect = disconnect
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes."""
+        return [
+            web.get("/", self.index),
+            web.get("/sim/clock", self.clock),
+            web.post("/sim/accounts", self.open_account),
+            web.get("/sim/ledger", self.ledger),
+            web.post("/sim/faults", self.add_fault),
+            web.get("/sim/faults", self.list_faults),
+            web.delete("/sim/faults", self.clear_faults),
+        ]
+
+    async def index(self, request: web.Request) -> web.Response:
+        """What is here."""
+        return web.json_response(
+            {
+                "name": "Flotilla simulator",
+                "symbols": list(self._venue.exchange.symbols),
+                "routes": ["/api/v3", "/ws", "/stream", "/ws-api/v3", "/sim/accounts", "/sim/ledger", "/sim/faults",
+                           "/sim/clock"],
+            }
+        )  # fmt: skip
+
+    async def clock(self, request: web.Request) -> web.Response:
+        """Both clocks in UTC milliseconds."""
+        market = self._venue.advance()
+        return web.json_response(
+            {
+                "wall_ms": self._venue.wall(),
+                "market_ms": market,
+                "speed": self._venue.clock.speed,
+                "halted": {symbol: self._venue.is_halted(symbol) for symbol in self._venue.exchange.symbols},
+            }
+        )
+
+    async def open_account(self, request: web.Request) -> web.Response:
+        """``{balances: {asset: amount}, name?}`` → 201 with the key and the secret."""
+        try:
+            body = await _body(request, {"balances", "name"})
+            name = body.get("name", "")
+            if not isinstance(name, str) or len(name) > 100:
+                raise Refused("name must be a text of at most 100 characters.")
+            deposits = _deposits(body.get("balances"))
+        except Refused as error:
+            return _refused(error)
+        api_key, api_secret = _random_key(), _random_key()
+        self._venue.open_account(api_key, api_secret, name, deposits)
+        return web.json_response({"api_key": api_key, "api_secret": api_secret}, status=201)
+
+    async def ledger(self, request: web.Request) -> web.Response:
+        """Everything that ever happened in one account or all."""
+        self._venue.advance()
+        accounts = self._venue.exchange.accounts
+        key = request.query.get("api_key")
+        if key is not None and key not in accounts:
+            return web.json_response({"error": "No account has that api_key."}, status=404)
+        chosen = [accounts[key]] if key is not None else list(accounts.values())
+        return web.json_response({"accounts": [self._statement(account) for account in chosen]})
+
+    async def add_fault(self, request: web.Request) -> web.Response:
+        """Switch a fault on."""
+        try:
+            body = await _body(request, None)
+            fault = self._faults.add(body, self._venue.wall())
+        except (Refused, BadFault) as error:
+            return _refused(error)
+        if fault.kind == "disconnect":
+            self._disconnect()
+        return web.json_response({"faults": self._faults.listed(self._venue.wall())}, status=201)
+
+    async def list_faults(self, request: web.Request) -> web.Response:
+        """Faults that are on."""
+        return web.json_response({"faults": self._faults.listed(self._venue.wall())})
+
+    async def clear_faults(self, request: web.Request) -> web.Response:
+        """Switch all faults off."""
+        self._faults.clear()
+        return web.json_response({"faults": []})
+
+    def _statement(self, account: Account) -> dict[str, object]:
+        symbols = self._venue.exchange.symbols
+        orders = self._venue.exchange.by_account[account.api_key]
+        return {
+            "api_key": account.api_key,
+            "name": account.name,
+            "deposits": {asset: fixed(atoms) for asset, atoms in account.deposits.items()},
+            "balances": {
+                asset: {"free": fixed(free), "locked": fixed(locked)}
+                for asset, (free, locked) in sorted(account.balances.items())
+            },
+            "orders": [
+                {
+                    "order_id": order.placed.order_id,
+                    "client_order_id": order.placed.client_id,
+                    "symbol": order.placed.symbol,
+                    "side": order.placed.side,
+                    "type": order.placed.type,
+                    "time_in_force": order.placed.tif,
+                    "status": order.status,
+                    "price": symbols[order.placed.symbol].price_text(order.placed.price),
+                    "qty": symbols[order.placed.symbol].qty_text(order.placed.qty),
+                    "filled_qty": symbols[order.placed.symbol].qty_text(order.filled),
+                    "filled_quote": fixed(order.spent),
+                    "time": order.placed.time_ms,
+                    "update_time": order.updated_ms,
+                }
+                for order in orders
+            ],
+            "fills": [
+                {
+                    "trade_id": fill.trade_id,
+                    "order_id": fill.order_id,
+                    "client_order_id": order.placed.client_id,
+                    "symbol": order.placed.symbol,
+                    "side": order.placed.side,
+                    "price": symbols[order.placed.symbol].price_text(fill.price),
+                    "qty": symbols[order.placed.symbol].qty_text(fill.qty),
+                    "fee": fixed(fill.fee),
+                    "fee_asset": fee_asset(symbols[order.placed.symbol], order.placed.side),
+                    "is_maker": fill.is_maker,
+                    "time": fill.time_ms,
+                }
+                for order, fill in fills_of(orders)
+            ],
+        }
+
+
+async def _body(request: web.Request, known: set[str] | None) -> dict[str, object]:
+    try:
+        body = json.loads(await request.text())
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise Refused("The body must be a JSON object.")
+    unknown = set(body) - known if known is not None else set()
+    if unknown:
+        raise Refused(f"Unknown {', '.join(sorted(unknown))}: send {', '.join(sorted(known or ()))}.")
+    return body
+
+
+def _deposits(balances: object) -> dict[str, int]:
+    if not isinstance(balances, dict) or not balances:
+        raise Refused('balances must be an object such as {"USDT": "10000"}.')
+    return {_asset(asset): _amount(asset, amount) for asset, amount in balances.items()}
+
+
+def _asset(asset: str) -> str:
+    if not _ASSET.match(asset):
+        raise Refused(f"{asset!r} is not an asset: use up to 20 capitals and digits, such as USDT.")
+    return asset
+
+
+def _amount(asset: str, amount: object) -> int:
+    try:
+        if isinstance(amount, bool) or not isinstance(amount, str | int | float):
+            raise ValueError
+        text = amount if isinstance(amount, str) else f"{amount:.8f}" if isinstance(amount, float) else str(amount)
+        if len(text.partition(".")[0]) > MAX_DEPOSIT_DIGITS:
+            raise ValueError
+        return parse_atoms(asset, text)
+    except (ValueError, ApiError):
+        raise Refused(
+            f"The amount of {asset} is {amount!r}: send a decimal text of at most {MAX_DEPOSIT_DIGITS} digits and 8 "
+            'places, such as "250.5".'
+        ) from None
+
+
+def _refused(error: Exception) -> web.Response:
+    return web.json_response({"error": str(error)}, status=422)
+
+
+def _random_key() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(64))

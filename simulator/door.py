@@ -1,0 +1,52 @@
+"""The way in for every call: parameters, key, signature, time and limits, then the handler.
+
+Shared by REST and the websocket API, which differ only in how a call is written and what text is signed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+from simulator.accounts import Account
+from simulator.api import Answer, Call, Endpoint
+from simulator.limits import Limits
+from simulator.params import Params, check_signature, check_time
+from simulator.rules import ApiError
+from simulator.venue import Venue
+
+
+class Door:
+    """Lets calls in to one venue, or raises `ApiError`."""
+
+    def __init__(self, venue: Venue, limits: Limits) -> None:
+        self.venue = venue
+        self.limits = limits
+
+    async def call(
+        self, endpoint: Endpoint, values: Mapping[str, str], address: str, api_key: str | None, signed_text: bytes
+    ) -> Answer:
+        """Run one endpoint for whoever is at *address*."""
+        params, now = Params(values), self.venue.wall()
+        weight = endpoint.cost(params)
+        self.limits.spend_weight(address, weight, now)
+        customer = self.customer(params, api_key, signed_text) if endpoint.signed else None
+        params.known_only(endpoint.params)
+        answer = endpoint.handler(Call(self.venue, self.limits, params, customer))
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if endpoint.free:
+            self.limits.give_back_weight(address, weight, now)
+        return answer
+
+    def customer(self, params: Params, api_key: str | None, signed_text: bytes) -> Account:
+        """The account whose key signed the call, just now."""
+        if not api_key or not api_key.isascii() or not api_key.isalnum() or len(api_key) != 64:
+            raise ApiError(-2014, "API-key format invalid.", 401)
+        customer = self.venue.exchange.accounts.get(api_key)
+        if customer is None:
+            raise ApiError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+        signature = params.required("signature")
+        check_time(params, self.venue.wall())
+        check_signature(customer.api_secret, signed_text, signature)
+        return customer

@@ -1,0 +1,82 @@
+"""Rate limits: request weight per address and orders per account, in the exchange's fixed windows.
+
+Pure: the wall time comes with each call. Says what was used and refuses what is too much.
+"""
+
+from __future__ import annotations
+
+from simulator.rules import ApiError
+
+MINUTE_MS, TEN_SECONDS_MS, DAY_MS = 60_000, 10_000, 86_400_000
+WEIGHT_LIMIT, ORDERS_10S, ORDERS_1D = 6000, 100, 200_000
+
+
+class Limits:
+    """Counters of the current windows. With *enforced* off they count but never refuse."""
+
+    def __init__(self, enforced: bool = True) -> None:
+        self._enforced = enforced
+        self._used: dict[tuple[str, int], tuple[int, int]] = {}  # (who, window length) -> (window, count)
+
+    def spend_weight(self, address: str, weight: int, now_ms: int) -> None:
+        """Charge a request; 429 with -1003 when the minute's weight is used up."""
+        if self._add(address, MINUTE_MS, weight, now_ms) > WEIGHT_LIMIT and self._enforced:
+            raise ApiError(
+                -1003,
+                f"Too much request weight used; current limit is {WEIGHT_LIMIT} request weight per 1 MINUTE. "
+                "Please use WebSocket Streams for live updates to avoid polling the API.",
+                429,
+                {"Retry-After": str(_seconds_left(MINUTE_MS, now_ms))},
+            )
+
+    def give_back_weight(self, address: str, weight: int, now_ms: int) -> None:
+        """Orders that succeed cost no weight."""
+        self._add(address, MINUTE_MS, -weight, now_ms)
+
+    def weight_used(self, address: str, now_ms: int) -> int:
+        """Weight used in the current minute."""
+        return self._add(address, MINUTE_MS, 0, now_ms)
+
+    def check_orders(self, api_key: str, now_ms: int) -> None:
+        """429 with -1015 when the account has used up its unfilled orders."""
+        for window, limit, text in ((TEN_SECONDS_MS, ORDERS_10S, "10 SECOND"), (DAY_MS, ORDERS_1D, "1 DAY")):
+            if self._enforced and self._add(api_key, window, 0, now_ms) >= limit:
+                raise ApiError(
+                    -1015,
+                    f"Too many new orders; current limit is {limit} orders per {text}.",
+                    429,
+                    {"Retry-After": str(_seconds_left(window, now_ms))},
+                )
+
+    def count_orders(self, api_key: str, number: int, now_ms: int) -> None:
+        """+1 for an accepted order, −1 when it first fills as taker, −5 as maker."""
+        self._add(api_key, TEN_SECONDS_MS, number, now_ms)
+        self._add(api_key, DAY_MS, number, now_ms)
+
+    def orders_used(self, api_key: str, now_ms: int) -> tuple[int, int]:
+        """Unfilled orders counted in the current 10 seconds and the current day."""
+        return self._add(api_key, TEN_SECONDS_MS, 0, now_ms), self._add(api_key, DAY_MS, 0, now_ms)
+
+    def _add(self, who: str, length_ms: int, number: int, now_ms: int) -> int:
+        window = now_ms // length_ms
+        known, count = self._used.get((who, length_ms), (window, 0))
+        count = max(0, (count if known == window else 0) + number)
+        self._used[who, length_ms] = (window, count)
+        return count
+
+
+def rate_limits() -> list[dict[str, object]]:
+    """``rateLimits`` of exchangeInfo."""
+    rows = (
+        ("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_LIMIT),
+        ("ORDERS", "SECOND", 10, ORDERS_10S),
+        ("ORDERS", "DAY", 1, ORDERS_1D),
+    )
+    return [
+        {"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit}
+        for kind, interval, number, limit in rows
+    ]
+
+
+def _seconds_left(length_ms: int, now_ms: int) -> int:
+    return (length_ms - now_ms % length_ms) // 1000 + 1

@@ -1,0 +1,130 @@
+"""python-binance, unmodified but for its addresses, against a running simulator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from binance import AsyncClient, BinanceSocketManager
+from binance.exceptions import BinanceAPIException
+
+
+@asynccontextmanager
+async def connected(simulator, **balances: str) -> AsyncIterator[tuple[AsyncClient, BinanceSocketManager]]:
+    class Client(AsyncClient):
+        API_URL = simulator.url + "/api"
+        WS_API_URL = simulator.ws + "/ws-api/v3"
+
+    class Sockets(BinanceSocketManager):
+        STREAM_URL = simulator.ws + "/"
+
+    customer = simulator.account(**balances)
+    client = await Client.create(customer.api_key, customer.secret)
+    try:
+        yield client, Sockets(client)
+    finally:
+        await client.close_connection()
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), 25))
+
+
+async def until(socket, wanted: Callable[[dict], bool]) -> list[dict]:
+    """Messages up to and including the first that is wanted."""
+    seen: list[dict] = []
+    while not seen or not wanted(seen[-1]):
+        seen.append(await socket.recv())
+    return seen
+
+
+def test_market_data_is_read(simulator):
+    async def scenario() -> None:
+        async with connected(simulator) as (client, _):
+            info = await client.get_symbol_info("BTCUSDT")
+            assert info["baseAsset"] == "BTC"
+            assert {f["filterType"] for f in info["filters"]} >= {"PRICE_FILTER", "LOT_SIZE", "NOTIONAL"}
+            rows = await client.get_klines(symbol="BTCUSDT", interval="1s", limit=100)
+            assert len(rows) == 100
+            assert [row[0] - rows[0][0] for row in rows] == list(range(0, 100_000, 1000))
+            older = await client.get_historical_klines("BTCUSDT", "1s", "30 minutes ago UTC")
+            assert len(older) == pytest.approx(1800, abs=3)
+
+    run(scenario)
+
+
+def test_every_order_type_is_placed_asked_for_and_cancelled(simulator):
+    async def scenario() -> None:
+        async with connected(simulator, USDT="10000", BTC="1") as (client, _):
+            bought = await client.order_market_buy(symbol="BTCUSDT", quantity="0.01")
+            assert (bought["status"], bought["fills"][0]["commissionAsset"]) == ("FILLED", "BTC")
+            spent = await client.order_market_buy(symbol="BTCUSDT", quoteOrderQty="100")
+            assert 99 < float(spent["cummulativeQuoteQty"]) <= 100
+            price = float((await client.get_symbol_ticker(symbol="BTCUSDT"))["price"])
+            low, high = f"{price * 0.9:.2f}", f"{price * 1.1:.2f}"
+            taken = await client.order_limit_buy(symbol="BTCUSDT", quantity="0.01", price=high)
+            assert taken["status"] == "FILLED"
+            resting = await client.order_limit_buy(symbol="BTCUSDT", quantity="0.01", price=low)
+            maker = await client.create_order(
+                symbol="BTCUSDT", side="SELL", type="LIMIT_MAKER", quantity="0.01", price=high
+            )
+            asked = await client.get_order(symbol="BTCUSDT", origClientOrderId=resting["clientOrderId"])
+            assert (asked["orderId"], asked["status"]) == (resting["orderId"], "NEW")
+            assert [o["orderId"] for o in await client.get_open_orders()] == [resting["orderId"], maker["orderId"]]
+            gone = await client.cancel_order(symbol="BTCUSDT", orderId=resting["orderId"])
+            assert (gone["status"], gone["origClientOrderId"]) == ("CANCELED", resting["clientOrderId"])
+            trades = await client.get_my_trades(symbol="BTCUSDT")
+            assert [t["orderId"] for t in trades] == [bought["orderId"], spent["orderId"], taken["orderId"]]
+            account = await client.get_account()
+            locked = {row["asset"]: row["locked"] for row in account["balances"]}
+            assert locked == {"BTC": "0.01000000", "USDT": "0.00000000"}
+
+    run(scenario)
+
+
+def test_a_refusal_arrives_as_an_api_exception(simulator):
+    async def scenario() -> None:
+        async with connected(simulator, USDT="10") as (client, _):
+            with pytest.raises(BinanceAPIException) as refused:
+                await client.order_market_buy(symbol="BTCUSDT", quantity="1")
+            assert refused.value.code == -2010
+            with pytest.raises(BinanceAPIException) as unknown:
+                await client.get_order(symbol="BTCUSDT", orderId=987654321)
+            assert unknown.value.code == -2013
+
+    run(scenario)
+
+
+def test_candles_arrive_each_second(simulator):
+    async def scenario() -> None:
+        async with connected(simulator) as (_, sockets), sockets.kline_socket("BTCUSDT", interval="1s") as socket:
+            first, second = (await socket.recv())["k"], (await socket.recv())["k"]
+            assert second["t"] == first["t"] + 1000
+            assert first["x"] is True
+
+    run(scenario)
+
+
+def test_many_streams_share_a_socket(simulator):
+    async def scenario() -> None:
+        streams = ["btcusdt@kline_1s", "ethusdt@kline_1s", "btcusdt@aggTrade", "btcusdt@bookTicker"]
+        async with connected(simulator) as (_, sockets), sockets.multiplex_socket(streams) as socket:
+            seen: set[str] = set()
+            while seen != set(streams):
+                seen.add((await socket.recv())["stream"])
+
+    run(scenario)
+
+
+def test_own_orders_arrive_as_user_events(simulator):
+    async def scenario() -> None:
+        async with connected(simulator, USDT="10000") as (client, sockets), sockets.user_socket() as socket:
+            order = await client.order_market_buy(symbol="BTCUSDT", quantity="0.01")
+            events = await until(socket, lambda event: event["e"] == "outboundAccountPosition")
+            assert [event.get("x") for event in events] == ["NEW", "TRADE", None]
+            assert events[1]["i"] == order["orderId"]
+            assert events[1]["n"] == order["fills"][0]["commission"]
+
+    run(scenario)
