@@ -51,7 +51,10 @@ def _event(name: str) -> Any:
 
 @dataclass(slots=True, kw_only=True)
 class Leg:
-    """One order of a position, as last known. Quantities in base, `executed_quote` in quote, times in market ms."""
+    """One order of a position, as last known. Quantities in base, `…_quote` in quote, times in market ms.
+
+    *executed* is what the exchange states, *booked* what the fills seen so far add up to; both agree once it is settled.
+    """
 
     client_order_id: str
     role: Role
@@ -68,7 +71,13 @@ class Leg:
     cancel_requested_ms: int | None = None
     reason: str | None = None
     booked_quantity: Amount = Decimal(0)
+    booked_quote: Amount = Decimal(0)
     trade_ids: list[int] = field(default_factory=list)
+
+    @property
+    def is_settled(self) -> bool:
+        """Final, and every execution is booked."""
+        return self.status.is_final and self.booked_quantity == self.executed_quantity
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,6 +136,16 @@ class Position(Payload):
     pnl: Amount | None = None
     pnl_pct: float | None = None
     legs: list[Leg] = field(default_factory=list)
+
+    @property
+    def is_open(self) -> bool:
+        """Pending or active."""
+        return self.status in (PositionState.PENDING, PositionState.ACTIVE)
+
+    @property
+    def held(self) -> Decimal:
+        """Base quantity bought and not yet sold."""
+        return self.quantity - self.sold_quantity
 
 
 @_event("order.intent")

@@ -1,0 +1,34 @@
+"""What a bot remembers, folded from its journal: the latest snapshot and what was written after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shared.events import Counters, Heartbeat, Payload, Position, Snapshot, Stats
+
+
+def recall(facts: Iterable[Payload]) -> Snapshot | None:
+    """The state after *facts* (one journal file, in order); None where no snapshot was written yet.
+
+    A position's event holds the whole position, so the last one of each key is the truth.
+    """
+    positions: dict[int, Position] = {}
+    counters: Counters | None = None
+    last_event_ms = 0
+    for fact in facts:
+        if isinstance(fact, Snapshot):
+            positions = {p.position_key: p for p in fact.positions}
+            counters, last_event_ms = fact.counters, fact.last_event_ms
+        elif isinstance(fact, Position):
+            if fact.is_open:
+                positions[fact.position_key] = fact
+            else:
+                positions.pop(fact.position_key, None)
+            last_event_ms = max(last_event_ms, fact.opened_ms, *(leg.updated_ms for leg in fact.legs))
+        elif isinstance(fact, Stats):
+            counters = fact.counters
+        elif isinstance(fact, Heartbeat) and fact.last_candle_ms is not None:
+            last_event_ms = max(last_event_ms, fact.last_candle_ms)
+    if counters is None:
+        return None
+    return Snapshot(last_event_ms=last_event_ms, counters=counters, positions=list(positions.values()))

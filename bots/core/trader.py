@@ -1,0 +1,350 @@
+"""The trading core: events in, commands and facts out. No sockets, files, clocks or randomness; time is market time.
+
+`Trader.step` is the whole interface. Live process, paper trading, backtester and replayer are shells around it, so that
+what is tested offline is what trades.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from bots.core import accounting, risk
+from bots.core.candles import BarBuilder, Candle, Window
+from bots.core.messages import (
+    AccountSeen,
+    ConfigChanged,
+    ControlChanged,
+    Gate,
+    OrderAbsent,
+    OrderRefused,
+    OrderReport,
+    OrderUnknown,
+    QueryOrder,
+    Quote,
+    Tick,
+)
+from bots.core.order_manager import Entry, OrderManager, Output
+from bots.core.strategy import Action, Decision, Strategy
+from shared.config import TradingConfig, config_diff, config_document
+from shared.events import (
+    ConfigApplied,
+    Counters,
+    Position,
+    RiskRefusal,
+    SignalTaken,
+    Snapshot,
+    Terms,
+)
+from shared.intervals import INTERVAL_MS
+from shared.states import DesiredState, OrderType, PositionState
+from shared.symbols import SymbolRules
+from shared.units import exact
+
+Event = (
+    Candle
+    | Tick
+    | Quote
+    | OrderReport
+    | OrderRefused
+    | OrderAbsent
+    | OrderUnknown
+    | AccountSeen
+    | ConfigChanged
+    | ControlChanged
+    | Gate
+)
+
+_SECOND: Final = struct.Struct("<qd")
+_QUIET: Final = frozenset({"max_positions", "cooldown", "backfilled"})
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was decided in this run, for the heartbeat."""
+
+    decisions: int = 0
+    above_threshold: int = 0
+    best_score: float | None = None
+    last_decision_ms: int | None = None
+
+
+class Trader:
+    """One bot's decisions, positions and limits. *strategy* is None when it could not be loaded: then only exits happen."""
+
+    def __init__(
+        self,
+        *,
+        id_prefix: str,
+        rules: SymbolRules,
+        interval: str,
+        strategy: Strategy | None,
+        config: TradingConfig,
+        config_version: int,
+        memory: Snapshot | None = None,
+    ) -> None:
+        counters = memory.counters if memory else Counters()
+        positions: Iterable[Position] = memory.positions if memory else ()
+        self.rules = rules
+        self.config = config
+        self.config_version = config_version
+        self.now_ms = memory.last_event_ms if memory else 0
+        self.window = Window()
+        self.tally = Tally()
+        self.blocked: dict[str, int] = {}
+        self.orders = OrderManager(id_prefix=id_prefix, rules=rules, positions=positions, counters=counters)
+        self._strategy = strategy
+        self._bars = BarBuilder(INTERVAL_MS[interval])
+        self._quote: Quote | None = None
+        self._account: AccountSeen | None = None
+        self._desired = DesiredState.PAUSED
+        self._halted = False
+        self._gates: dict[str, str] = {}
+        self._last_refusal: str | None = None
+        self._digest = hashlib.blake2b(digest_size=8)
+        self._handlers: dict[type[Any], Any] = {
+            Candle: self._on_candle,
+            Tick: self._on_tick,
+            Quote: self._on_quote,
+            OrderReport: lambda e: self.orders.on_report(e, self.now_ms),
+            OrderRefused: lambda e: self.orders.on_refused(e, self.now_ms),
+            OrderAbsent: lambda e: self.orders.on_absent(e, self.now_ms),
+            OrderUnknown: self.orders.on_unknown,
+            AccountSeen: self._on_account,
+            ConfigChanged: self._on_config,
+            ControlChanged: self._on_control,
+            Gate: self._on_gate,
+        }
+
+    def step(self, event: Event) -> list[Output]:
+        """Take one event; the facts come before the commands, and must be written before these are carried out."""
+        self._handlers[type(event)](event)
+        return self.orders.flush()
+
+    def warm_up(self, bars: Iterable[Candle]) -> None:
+        """Show the strategy closed bars of the bot's interval from before the first candle. Decides nothing."""
+        if self._strategy is not None:
+            for bar in bars:
+                self._strategy.on_candle(bar, self.window, self.config)
+
+    def unsettled(self) -> list[QueryOrder]:
+        """The questions to ask the exchange before trading goes on after a start or a lost connection."""
+        return self.orders.unsettled()
+
+    def snapshot(self) -> Snapshot:
+        """All that must be remembered to go on after a crash."""
+        return Snapshot(
+            last_event_ms=self.now_ms,
+            counters=self.orders.counters,
+            positions=list(self.orders.positions.values()),
+        )
+
+    @property
+    def digest(self) -> str:
+        """Running digest over the time, score and action of every decision of this run (16 hex digits)."""
+        return self._digest.hexdigest()
+
+    @property
+    def entry_hold(self) -> str | None:
+        """Why no entry may happen now, if something in control or shell forbids it."""
+        if self._halted:
+            return "halted"
+        if self._desired is not DesiredState.RUNNING:
+            return str(self._desired)
+        return next(iter(self._gates.values()), None)
+
+    @property
+    def is_flat(self) -> bool:
+        """No open position and no order that could become one."""
+        return not self.orders.positions
+
+    # --- market ----------------------------------------------------------------------------------------------------
+
+    def _on_candle(self, candle: Candle) -> None:
+        now = candle.end_ms
+        if now <= self.window.end_ms:
+            return
+        if now > self.now_ms:
+            self.now_ms = now
+        self.window.push(candle)
+        self.orders.on_market(now, candle.low, candle.close)
+        bar = self._bars.push(candle)
+        if bar is None or self._strategy is None:
+            return
+        decision = self._strategy.on_candle(bar, self.window, self.config)
+        if decision is not None:
+            self._decide(decision, now, candle)
+
+    def _on_tick(self, tick: Tick) -> None:
+        if tick.time_ms > self.now_ms:
+            self.now_ms = tick.time_ms
+            self.orders.on_time(tick.time_ms)
+
+    def _on_quote(self, quote: Quote) -> None:
+        self._quote = quote
+
+    def _decide(self, decision: Decision, now: int, candle: Candle) -> None:
+        if not candle.backfilled:
+            self._record(decision, now)
+        if decision.action is Action.ENTER:
+            self._try_to_enter(decision, now, candle)
+        elif decision.action is Action.EXIT and not candle.backfilled:
+            self._exit_by_signal(decision, now, candle)
+
+    def _record(self, decision: Decision, now: int) -> None:
+        tally, score = self.tally, decision.score
+        tally.decisions += 1
+        tally.last_decision_ms = now
+        if decision.action is Action.ENTER:
+            tally.above_threshold += 1
+        if score is not None and (tally.best_score is None or score > tally.best_score):
+            tally.best_score = score
+        self._digest.update(_SECOND.pack(now, -1.0 if score is None else score))
+        self._digest.update(decision.action.encode())
+
+    def _try_to_enter(self, decision: Decision, now: int, candle: Candle) -> None:
+        if candle.backfilled:
+            self._hold_back(risk.Refused("backfilled", "the candle came late"), now)
+            return
+        hold = self.entry_hold
+        if hold is not None:
+            self._hold_back(risk.Refused("held", hold), now)
+            return
+        counters = self.orders.counters
+        accounting.roll_day(counters, now)
+        account = risk.Account(
+            open_positions=len(self.orders.positions),
+            quote_free=self._account.quote_free if self._account else None,
+            unrealised=self.orders.unrealised(),
+            counters=counters,
+        )
+        refused = risk.check_entry(now, account, self.config, self.rules)
+        if refused is not None:
+            self._hold_back(refused, now)
+            return
+        self._enter(decision, now, candle)
+
+    def _enter(self, decision: Decision, now: int, candle: Candle) -> None:
+        config = self.config
+        estimate, price = self._entry_price(candle)
+        size = risk.size_entry(estimate, self._account.quote_free if self._account else None, config, self.rules)
+        if isinstance(size, risk.Refused):
+            self._hold_back(size, now)
+            return
+        self._last_refusal = None
+        self.orders.counters.day_entries += 1
+        self._signal(decision, now, candle)
+        assert self._strategy is not None
+        self.orders.enter(
+            now,
+            Entry(
+                quantity=size,
+                order_type=OrderType(config.entry_order_type.upper()),
+                price=price,
+                terms=Terms(
+                    profit_target_pct=config.profit_target_pct,
+                    stop_loss_pct=config.stop_loss_pct,
+                    holding_time=config.holding_time,
+                    take_profit_order=config.take_profit_order,
+                    maker_order_timeout=config.maker_order_timeout,
+                    on_entry_timeout=config.on_entry_timeout,
+                ),
+                config_version=self.config_version,
+                model_id=getattr(config, "model_id", None),
+                confidence=decision.score,
+                entry_logic=self._strategy.entry_logic(config),
+                exit_logic=_exit_logic(config),
+            ),
+        )
+
+    def _entry_price(self, candle: Candle) -> tuple[Decimal, Decimal | None]:
+        """The price to size with, and the order's price (None at market)."""
+        if self.config.entry_order_type == "market":
+            return exact(self._quote.ask if self._quote else candle.close), None
+        at_bid = self.config.entry_price == "bid" and self._quote is not None
+        price = exact(self._quote.bid if at_bid and self._quote else candle.close)
+        price = self.rules.round_price_down(price) - self.config.entry_offset_ticks * self.rules.tick_size
+        return price, price
+
+    def _exit_by_signal(self, decision: Decision, now: int, candle: Candle) -> None:
+        price = exact(candle.close)
+        for position in list(self.orders.positions.values()):
+            if position.status is not PositionState.ACTIVE or position.exiting is not None:
+                continue
+            assert position.entry_price is not None
+            if decision.min_profit is not None and price <= position.entry_price * (1 + decision.min_profit):
+                continue
+            self._signal(decision, now, candle)
+            self.orders.exit(position, "signal", now)
+
+    def _signal(self, decision: Decision, now: int, candle: Candle) -> None:
+        assert self._strategy is not None
+        values, digest = self._strategy.explain()
+        self.orders.out.append(
+            SignalTaken(
+                decision_ms=now,
+                action=decision.action.value,
+                price=candle.close,
+                score=decision.score,
+                threshold=decision.threshold,
+                values=values,
+                feature_digest=digest,
+            )
+        )
+
+    def _hold_back(self, refused: risk.Refused, now: int) -> None:
+        self.blocked[refused.code] = self.blocked.get(refused.code, 0) + 1
+        if refused.code not in _QUIET and self._last_refusal != refused.message:
+            self.orders.out.append(RiskRefusal(code=refused.code, message=refused.message, time_ms=now))
+        if refused.code not in _QUIET:
+            self._last_refusal = refused.message
+
+    # --- people and shell ------------------------------------------------------------------------------------------
+
+    def _on_account(self, account: AccountSeen) -> None:
+        self._account = account
+
+    def _on_gate(self, gate: Gate) -> None:
+        if gate.reason is None:
+            self._gates.pop(gate.source, None)
+        else:
+            self._gates[gate.source] = gate.reason
+
+    def _on_config(self, change: ConfigChanged) -> None:
+        changed = config_diff(config_document(self.config), config_document(change.config))
+        self.config, self.config_version = change.config, change.version
+        self.orders.out.append(ConfigApplied(version=change.version, changed=list(changed)))
+
+    def _on_control(self, control: ControlChanged) -> None:
+        """Stopping settles everything by `on_stop`; pausing and halting withdraw entries but guard what is held."""
+        self._desired, self._halted = control.desired, control.halted
+        if control.desired is DesiredState.RUNNING and not control.halted:
+            return
+        for position in list(self.orders.positions.values()):
+            if control.desired is DesiredState.STOPPED and self.config.on_stop == "close":
+                self.orders.exit(position, "bot_stopped", self.now_ms)
+            else:
+                self.orders.withdraw_entry(position, self.now_ms)
+
+    @property
+    def is_settled(self) -> bool:
+        """After a stop: nothing is left to do before the process may end."""
+        if self.config.on_stop == "close":
+            return self.is_flat
+        entries = [leg for p in self.orders.positions.values() for leg in p.legs if leg.role == "entry"]
+        return all(leg.is_settled for leg in entries)
+
+
+def _exit_logic(config: TradingConfig) -> str:
+    parts = []
+    if config.profit_target_pct is not None:
+        parts.append(f"target +{config.profit_target_pct:%}")
+    if config.stop_loss_pct is not None:
+        parts.append(f"stop -{config.stop_loss_pct:%}")
+    if config.holding_time is not None:
+        parts.append(f"after {config.holding_time} s")
+    return ", ".join(parts) or "by hand"
