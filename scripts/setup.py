@@ -117,7 +117,7 @@ def missing_from_system(
     *,
     libraries_only: bool = False,
     version: tuple[int, ...] = sys.version_info[:3],
-    has_module: Callable[[str], bool] = lambda name: importlib.util.find_spec(name) is not None,
+    has_module: Callable[[str], bool] = lambda name: _has_module(name),
     load_library: Callable[[str], object] = ctypes.CDLL,
     has_program: Callable[[str], bool] = lambda name: shutil.which(name) is not None,
     system: str = sys.platform,
@@ -130,7 +130,7 @@ def missing_from_system(
                 f"Flotilla needs Python 3.11 or newer; this is {'.'.join(map(str, version))} ({sys.executable}).\n"
                 f"  Install it: {install_command('python', has_program)}"
             ]
-        if not has_module("venv") or not has_module("ensurepip"):
+        if not (has_module("venv") and has_module("ensurepip")):
             lacking.append(
                 f"Python's venv module is missing or lacks pip (ensurepip) in {sys.executable}.\n"
                 f"  Install it: {install_command('venv', has_program, version)}"
@@ -144,6 +144,12 @@ def missing_from_system(
                 f"  Install it: {install_command('libgomp', has_program)}"
             )
     return lacking
+
+
+def _has_module(name: str) -> bool:
+    """Whether *name* is a package with files: a folder that an uninstalled one left behind is none."""
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None
 
 
 def install_command(what: str, has_program: Callable[[str], bool], version: tuple[int, ...] = (3,)) -> str:

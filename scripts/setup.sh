@@ -22,7 +22,7 @@ for name in python3 python3.14 python3.13 python3.12 python3.11; do
         version=$("$python" -I -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
         if ! "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             case "$found" in *"$python "*) ;; *) found="$found $python ($version)" ;; esac
-        elif ! "$python" -I -c 'import ensurepip, venv' 2>/dev/null; then
+        elif ! "$python" -I -c 'import venv; from ensurepip import bootstrap' 2>/dev/null; then
             [ -n "$incomplete" ] || incomplete=$python
         elif [ "$(id -u)" = 0 ] && ! "$python" -I -c "$reachable" 2>/dev/null; then
             [ -n "$private" ] || private=$python

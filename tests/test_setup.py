@@ -138,6 +138,16 @@ def test_a_python_without_pip_for_its_venvs_is_named_with_its_own_package(setup:
     assert "apt-get install python3.11-venv" in said
 
 
+def test_the_folder_that_an_uninstalled_package_left_behind_is_no_module(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "left_behind" / "__pycache__").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert not setup._has_module("left_behind")
+    assert setup._has_module("ensurepip")
+
+
 def test_everything_that_is_missing_is_named_at_once(setup: ModuleType) -> None:
     said = lacking(setup, has_module=lambda name: False, load_library=no_library)
 
