@@ -1,8 +1,8 @@
 """The trading config: one flat, typed, checked object per bot.
 
-`TradingConfig` holds what all strategies share; each strategy adds its own fields by inheriting from it. Forms, the API,
-the bot and the strategy definitions all read the same field metadata: type, range, unit, group, help and when a change
-applies. Unknown names, wrong types and values out of range are refused with the field's name, the value and the remedy.
+`TradingConfig` holds what all strategies share; each strategy adds its own fields by inheriting from it. Forms, the
+API, the bot and the strategy definitions read the same field metadata: type, range, unit, group, help and when a
+change applies. Unknown names, wrong types and values out of range are refused with the field's name, the value and the remedy.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Applies(StrEnum):
 
 def _as_number(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise ValueError("must be a number")  # noqa: TRY004  pydantic turns only ValueError into a field's reason
+        raise ValueError("must be a number")
     return value
 
 
 def _as_decimal(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
-        raise ValueError('must be an amount such as "200.00"')  # noqa: TRY004
+        raise ValueError('must be an amount such as "200.00"')
     try:
         amount = Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation:

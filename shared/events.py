@@ -53,7 +53,7 @@ def _event(name: str) -> Any:
 class Leg:
     """One order of a position, as last known. Quantities in base, `…_quote` in quote, times in market ms.
 
-    *executed* is what the exchange states, *booked* what the fills seen so far add up to; both agree once it is settled.
+    *executed* is what the exchange states, *booked* what the fills seen so far add up to; they agree once settled.
     """
 
     client_order_id: str
@@ -98,8 +98,8 @@ class Position(Payload):
     """The whole round trip as it stands: enough to go on guarding it after any crash.
 
     `position_key` is the decision candle's close time (market ms). `quantity` is what was bought after fees taken in
-    base; `cost` is what that took in quote, fees in quote included. `pnl` is net of fees: sells − fees − cost of what was
-    sold; what was too small to sell has moved to the dust account at `dust_cost`.
+    base; `cost` is what that took in quote, fees in quote included. `pnl` is net of fees: sells − fees − cost of what
+    was sold; what was too small to sell has moved to the dust account at `dust_cost`.
     """
 
     position_key: int
@@ -209,7 +209,7 @@ class FillBooked(Payload):
 @_event("signal")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalTaken(Payload):
-    """A decision that leads to an action. *decision_ms* is the candle's close; *values* are the inputs a person reads."""
+    """A decision that leads to an action. *decision_ms* is the candle's close, *values* the inputs for people."""
 
     decision_ms: int
     action: str
@@ -251,7 +251,7 @@ class Started(Payload):
 
 @dataclass(slots=True, kw_only=True)
 class Counters:
-    """Running totals of a bot over all its runs; money in quote. *day* is the UTC day (market time) of the day figures."""
+    """Running totals of a bot over all its runs; money in quote. *day* is the UTC day (market time) of `day_…`."""
 
     trades: int = 0
     wins: int = 0

@@ -1,4 +1,4 @@
-"""The states of bots, positions and orders, and the moves that are allowed between them. Pages, API and tests read these."""
+"""The states of bots, positions and orders, and the moves that are allowed between them, as data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fills mean in money: cost, proceeds, fees, dust and the realised PNL of one position. Exact but for one rounding.
+"""What fills mean in money: cost, proceeds, fees, dust and the realised PNL of one position. Exact.
 
 Realised PNL in quote = sells − fees − cost of what was sold. A fee in base makes the bought quantity smaller. What is
 too small to sell moves to the dust account at its share of the cost, rounded down to 8 decimals; over all positions

@@ -1,8 +1,8 @@
 """Guard positions from entry to exit: pending → active → closed or cancelled.
 
 Level-triggered: after anything that happens to a position, `_advance` looks at where it stands and does the one next
-thing. So a position restored after a crash goes on from the same place, by the same code. Nothing here knows strategies;
-times are market time in ms, and deadlines are absolute.
+thing. So a position restored after a crash goes on from the same place, by the same code. Nothing here knows
+strategies; times are market time in ms, and deadlines are absolute.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class OrderManager:
             self._order_changed(position, leg)
         if leg.booked_quantity != leg.executed_quantity:
             self.out.append(QueryOrder(client_order_id=leg.client_order_id, symbol=position.symbol))
-        if leg.role is Role.TARGET and leg.is_settled and not leg.status == OrderState.FILLED:
+        if leg.role is Role.TARGET and leg.is_settled and leg.status is not OrderState.FILLED:
             self._watch_target_if_lost(position, leg)
         if leg.role is Role.EXIT and leg.is_settled and leg.status is not OrderState.FILLED:
             self._retry_exit_later(position, now_ms)

@@ -1,4 +1,4 @@
-"""How large an entry may be, and whether it may be at all. Pure: figures in, a quantity or a refusal with figures out."""
+"""How large an entry may be, and whether it may be at all: figures in, a quantity or a refusal with figures out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What the checks need to know. *quote_free* is None while unknown; *unrealised* over all open positions, in quote."""
+    """What the checks need to know; *quote_free* is None while unknown, *unrealised* is over all open positions."""
 
     open_positions: int
     quote_free: Decimal | None
@@ -51,7 +51,7 @@ def check_entry(now_ms: int, account: Account, config: TradingConfig, rules: Sym
 def size_entry(
     price: Decimal, quote_free: Decimal | None, config: TradingConfig, rules: SymbolRules
 ) -> Decimal | Refused:
-    """Quantity in base for an entry at *price*: the smallest of the configured sizes and what is free, in whole lots."""
+    """Quantity in base for an entry at *price*: the smallest of the configured sizes and what is free, in lots."""
     amount = config.capital_per_trade
     if config.max_position_size is not None:
         amount = min(amount, config.max_position_size)
@@ -63,8 +63,8 @@ def size_entry(
     if quote_free is not None and quote_free <= amount:
         return Refused(
             "insufficient_balance",
-            f"{plain(quote_free)} {rules.quote} are free, the exchange takes orders from {plain(rules.min_notional)} on; "
-            "add funds or lower capital_per_trade",
+            f"{plain(quote_free)} {rules.quote} are free, too little for the exchange's minimum order of "
+            f"{plain(rules.min_notional)}; add funds",
         )
     return Refused(
         "order_too_small",

@@ -24,6 +24,7 @@ from bots.core.messages import (
     OrderRefused,
     OrderReport,
     OrderUnknown,
+    PriceSeen,
     QueryOrder,
     Quote,
     Tick,
@@ -38,6 +39,7 @@ from shared.events import (
     RiskRefusal,
     SignalTaken,
     Snapshot,
+    Stats,
     Terms,
 )
 from shared.intervals import INTERVAL_MS
@@ -48,6 +50,7 @@ from shared.units import exact
 Event = (
     Candle
     | Tick
+    | PriceSeen
     | Quote
     | OrderReport
     | OrderRefused
@@ -74,7 +77,7 @@ class Tally:
 
 
 class Trader:
-    """One bot's decisions, positions and limits. *strategy* is None when it could not be loaded: then only exits happen."""
+    """One bot's decisions, positions and limits. Without a *strategy* (it could not be loaded) there are only exits."""
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class Trader:
         self._handlers: dict[type[Any], Any] = {
             Candle: self._on_candle,
             Tick: self._on_tick,
+            PriceSeen: self._on_price,
             Quote: self._on_quote,
             OrderReport: lambda e: self.orders.on_report(e, self.now_ms),
             OrderRefused: lambda e: self.orders.on_refused(e, self.now_ms),
@@ -184,6 +188,10 @@ class Trader:
             self.now_ms = tick.time_ms
             self.orders.on_time(tick.time_ms)
 
+    def _on_price(self, seen: PriceSeen) -> None:
+        self.now_ms = max(self.now_ms, seen.time_ms)
+        self.orders.on_market(self.now_ms, seen.price, seen.price)
+
     def _on_quote(self, quote: Quote) -> None:
         self._quote = quote
 
@@ -238,6 +246,7 @@ class Trader:
         self._last_refusal = None
         self.orders.counters.day_entries += 1
         self._signal(decision, now, candle)
+        self.orders.out.append(Stats(counters=self.orders.counters))
         assert self._strategy is not None
         self.orders.enter(
             now,
