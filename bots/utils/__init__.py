@@ -1,0 +1,1 @@
+"""What the bot's shells share: config loading, logging, and the check of a model file."""
