@@ -291,13 +291,13 @@ def run_quietly(
 
 def remedy_for(lines: list[str]) -> str:
     """What to try, judged by the last lines that the failed command wrote."""
-    text = "\n".join(lines).lower()
+    text = "\n".join(lines).lower()  # the order matters: out of reach also ends in "no matching distribution"
     if "no space left" in text:
         return "The disk is full: free about 1 GB and run the same command again."
-    if "no matching distribution" in text or "resolutionimpossible" in text:
-        return "This Python may be too new or too old for a pinned package: try Python 3.11 to 3.13, and remove .venv."
     if any(sign in text for sign in ("connection", "timed out", "name resolution", "ssl", "retrying")):
         return "The package index was not reached: check the network or proxy and run the same command again."
+    if "no matching distribution" in text or "resolutionimpossible" in text:
+        return "This Python may be too new or too old for a pinned package: try Python 3.11 to 3.13, and remove .venv."
     if "permission denied" in text:
         return "Something in the checkout belongs to another user: run as its owner, or work in a copy of your own."
     return "Run the same command again; if that does not help, remove .venv and try once more."

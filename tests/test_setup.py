@@ -175,6 +175,19 @@ def test_a_failed_command_shows_its_last_lines_and_a_remedy(setup: ModuleType, t
     assert "line 20" not in said
 
 
+@pytest.mark.parametrize(
+    ("lines", "remedy"),
+    [
+        (["Retrying after connection broken by 'NewConnectionError'", "ERROR: ResolutionImpossible"], "network or proxy"),
+        (["ERROR: No matching distribution found for numpy==2.4.6"], "too new or too old"),
+        (["OSError: [Errno 13] Permission denied: 'flotilla.egg-info'"], "belongs to another user"),
+        (["something else"], "remove .venv"),
+    ],
+)
+def test_the_remedy_fits_what_pip_said_last(setup: ModuleType, lines: list[str], remedy: str) -> None:
+    assert remedy in setup.remedy_for(lines)
+
+
 def test_pip_keeps_its_index_but_is_not_diverted_from_the_environment(setup: ModuleType, tmp_path: Path) -> None:
     given = {"PIP_INDEX_URL": "https://index.example/simple", "PIP_TARGET": "/elsewhere", "PYTHONPATH": "/elsewhere"}
 
