@@ -122,10 +122,8 @@ def account(call: Call) -> Answer:
 def place_order(call: Call) -> Answer:
     """A new order."""
     ask, form = _order_request(call)
-    now = call.venue.wall()
-    call.limits.check_orders(call.api_key, now)
+    call.limits.check_orders(call.api_key, call.venue.wall())
     order = call.venue.place(ask)
-    call.limits.count_orders(call.api_key, 1, now)
     rules = call.venue.exchange.symbols[ask.symbol]
     return {"ACK": wire.ack, "RESULT": wire.result, "FULL": wire.full}[form](rules, order)
 

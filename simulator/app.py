@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from simulator.candles import Tape
 from simulator.clock import MarketClock, wall_ms
@@ -116,13 +117,13 @@ async def _serve(options: Options) -> int:
     faults = Faults()
     door = Door(venue, Limits(enforced=not options.unlimited))
     rest, streams, ws_api = Rest(door, faults), Streams(venue, faults), WsApi(door)
-    venue.listeners += [streams, ws_api]
+    venue.listeners += [door, streams, ws_api]
 
     def disconnect() -> None:
         streams.abort()
         ws_api.abort()
 
-    app = web.Application(client_max_size=1 << 20)
+    app = web.Application(client_max_size=1 << 20, middlewares=[_without_disk])
     app.add_routes(Control(venue, faults, disconnect).routes())
     for path in ("/ws", "/ws/{name:.*}", "/stream"):
         app.router.add_get(path, streams.handle)
@@ -151,6 +152,15 @@ async def _serve(options: Options) -> int:
     if failed is not None:
         raise failed
     return 0
+
+
+@web.middleware
+async def _without_disk(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What cannot be written down does not happen: 503, and the pump ends the process."""
+    try:
+        return await handler(request)
+    except StateError:
+        return web.json_response({"code": -1001, "msg": "Internal error; unable to process your request."}, status=503)
 
 
 def _market(options: Options, store: Store | None) -> tuple[dict[str, SymbolRules], dict[str, Tape], MarketClock, str]:

@@ -216,6 +216,8 @@ class History:
         newest = min(at for at in (now_ms, end_ms, None if end is None else end - 1) if at is not None)
         earliest = open_of(interval, self.tape.first_ms(now_ms))
         step = INTERVALS[interval]
+        if start_ms is not None and start_ms > newest:
+            return EMPTY
         if start_ms is None:
             first = max(earliest, open_of(interval, max(0, newest - (limit - 1) * step)))
         else:

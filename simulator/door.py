@@ -10,18 +10,29 @@ from collections.abc import Mapping
 
 from simulator.accounts import Account
 from simulator.api import Answer, Call, Endpoint
+from simulator.exchange import Fact, Filled, Order, OrderPlaced
 from simulator.limits import Limits
 from simulator.params import Params, check_signature, check_time
 from simulator.rules import ApiError
-from simulator.venue import Venue
+from simulator.venue import Listener, Venue
 
 
-class Door:
-    """Lets calls in to one venue, or raises `ApiError`."""
+class Door(Listener):
+    """Lets calls in to one venue, or raises `ApiError`. Counts the unfilled orders of each account."""
 
     def __init__(self, venue: Venue, limits: Limits) -> None:
         self.venue = venue
         self.limits = limits
+
+    def on_fact(self, fact: Fact, order: Order) -> None:
+        """+1 for an accepted order; its first fill takes 1 off as taker, 5 as maker."""
+        number = 0
+        if isinstance(fact, OrderPlaced):
+            number = 1
+        elif isinstance(fact, Filled) and len(order.fills) == 1:
+            number = -5 if fact.is_maker else -1
+        if number:
+            self.limits.count_orders(order.placed.api_key, number, self.venue.wall())
 
     async def call(
         self, endpoint: Endpoint, values: Mapping[str, str], address: str, api_key: str | None, signed_text: bytes

@@ -140,7 +140,8 @@ class Exchange:
         limit = None if ask.price is None else rules.check_price(ask.price, touch.last.price, ask.side)
         takes = book.taken_at(ask.side, limit)
         qty = self._lots(ask, rules, takes)
-        rules.check_notional(rules.cost(limit or touch.last.price, qty))
+        if ask.qty is not None:
+            rules.check_notional(rules.cost(limit or touch.last.price, qty))
         if ask.type == "LIMIT_MAKER" and takes is not None:
             raise rejected("Order would immediately match and take.")
         open_orders = self._open.get((ask.api_key, ask.symbol), {})

@@ -49,7 +49,7 @@ class Limits:
                 )
 
     def count_orders(self, api_key: str, number: int, now_ms: int) -> None:
-        """+1 for an accepted order, −1 when it first fills as taker, −5 as maker."""
+        """Add *number* to the unfilled orders of the account; they never go below 0."""
         self._add(api_key, TEN_SECONDS_MS, number, now_ms)
         self._add(api_key, DAY_MS, number, now_ms)
 

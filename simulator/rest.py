@@ -54,6 +54,8 @@ class Rest:
         address, now = request.remote or "", self._door.venue.wall()
         headers: dict[str, str] = {}
         try:
+            if request.headers.get("X-MBX-TIME-UNIT", "MILLISECOND").upper() != "MILLISECOND":
+                raise ApiError(-1130, "Data sent for parameter 'X-MBX-TIME-UNIT' is not valid.")
             query = request.raw_path.partition("?")[2]
             body = "" if request.method == "GET" else (await request.read()).decode("utf-8", "surrogateescape")
             key = request.headers.get("X-MBX-APIKEY")

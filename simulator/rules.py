@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 ATOM_DIGITS = 8
-ATOMS = 10**ATOM_DIGITS
+ATOMS: int = 10**ATOM_DIGITS
 DECIMAL_PATTERN = r"^([0-9]{1,20})(\.[0-9]{1,20})?$"
 CLIENT_ID_PATTERN = r"^[a-zA-Z0-9-_]{1,36}$"
 ORDER_ID_PATTERN = r"^[0-9]{1,20}$"

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from aiohttp import web
 
 from simulator import wire
 from simulator.candles import INTERVALS, Trade, next_open, open_of
-from simulator.exchange import Fact, Order
 from simulator.faults import Faults
 from simulator.sockets import Connection
-from simulator.venue import Venue
+from simulator.venue import Listener, Venue
 
 MAX_STREAMS = 1024
 KINDS = frozenset({"aggTrade", "trade", "bookTicker", *(f"kline_{interval}" for interval in INTERVALS)})
@@ -41,7 +40,7 @@ class _Listener:
         self.streams: dict[str, None] = {}
 
 
-class Streams:
+class Streams(Listener):
     """Listener of the venue, and handler of ``/ws`` and ``/stream``."""
 
     def __init__(self, venue: Venue, faults: Faults) -> None:
@@ -75,12 +74,6 @@ class Streams:
             if closed or end_ms % 2000 == 0:
                 self._publish_kline(stream, symbol, interval, opened, closed)
 
-    def on_fact(self, fact: Fact, order: Order) -> None:
-        """Accounts are not market data."""
-
-    def on_accounts(self, touched: Mapping[str, set[str]], time_ms: int) -> None:
-        """Accounts are not market data."""
-
     def _publish_kline(self, stream: str, symbol: str, interval: str, open_ms: int, closed: bool) -> None:
         rules = self._venue.exchange.symbols[symbol]
         now = self._venue.now_ms()
@@ -102,6 +95,8 @@ class Streams:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One connection, from handshake to end."""
+        if request.query.get("timeUnit", "MILLISECOND").upper() != "MILLISECOND":
+            return web.Response(status=400, text="Times are in milliseconds here: leave timeUnit out.\n")
         combined = request.path.startswith("/stream")
         named = request.query.get("streams", "") if combined else request.path.removeprefix("/ws").lstrip("/")
         streams = [name for name in named.split("/") if "@" in name]

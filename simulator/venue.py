@@ -10,21 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from simulator.candles import SECOND_MS, Candles, History, Tape, Trade
 from simulator.clock import MarketClock, wall_ms
 from simulator.exchange import AccountOpened, Exchange, Fact, Filled, Order, OrderPlaced, Request
 from simulator.matching import touch_after
-from simulator.store import Store
+from simulator.store import StateError, Store
 
 NEVER = 1 << 62
 CATCH_UP_S = 600  # wall seconds of missed market that are made up for; after a longer sleep the market moves on without
 THREAD_ABOVE_S = 20_000  # candle requests that may compute more seconds than this do so beside the event loop
 
 
-class Listener(Protocol):
-    """What is told about the market and the accounts, in order, as it happens."""
+class Listener:
+    """What is told about the market and the accounts, in order, as it happens. Deaf to what it does not override."""
 
     def on_trade(self, symbol: str, trade: Trade) -> None:
         """A market trade, after its fills."""
@@ -33,7 +32,7 @@ class Listener(Protocol):
         """A market second has ended."""
 
     def on_fact(self, fact: Fact, order: Order) -> None:
-        """An order changed."""
+        """An order changed; *order* is as it stands right after."""
 
     def on_accounts(self, touched: Mapping[str, set[str]], time_ms: int) -> None:
         """Balances changed: API key -> assets."""
@@ -85,6 +84,7 @@ class Venue:
         self.listeners: list[Listener] = []
         self.histories = {symbol: History(tape) for symbol, tape in tapes.items()}
         self._store = store
+        self._failure: StateError | None = None
         self._due_ms = NEVER
         self._feeds = [_Feed(symbol, tape) for symbol, tape in tapes.items()]
         if store is not None:
@@ -111,9 +111,11 @@ class Venue:
         return now
 
     async def pump(self) -> None:
-        """Keep the market moving for ever."""
+        """Keep the market moving until its log can no longer be written, which raises `StateError`."""
         while True:
             self.advance()
+            if self._failure is not None:
+                raise self._failure
             wait_ms = self.clock.wall_at(self._due_ms) - self.wall()
             await asyncio.sleep(min(max(wait_ms, 0.5), 1000.0) / 1000)
 
@@ -178,7 +180,11 @@ class Venue:
 
     def _commit(self, facts: Sequence[Fact]) -> None:
         if self._store is not None:
-            self._store.append(facts)
+            try:
+                self._store.append(facts)
+            except StateError as error:
+                self._failure = error
+                raise
         touched: dict[str, set[str]] = {}
         time_ms = 0
         for fact in facts:

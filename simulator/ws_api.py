@@ -18,6 +18,7 @@ from simulator.exchange import AccountOpened, Fact, Order
 from simulator.params import SIGNING, Params
 from simulator.rules import ApiError, mandatory
 from simulator.sockets import Connection
+from simulator.venue import Listener
 from simulator.wire import Json
 
 _METHODS = {endpoint.ws_method: endpoint for endpoint in ENDPOINTS}
@@ -36,7 +37,7 @@ class _Client:
         self.tasks: set[asyncio.Task[None]] = set()
 
 
-class WsApi:
+class WsApi(Listener):
     """Handler of ``/ws-api/v3`` and listener of the venue."""
 
     def __init__(self, door: Door) -> None:
@@ -44,12 +45,6 @@ class WsApi:
         self._clients: set[_Client] = set()
 
     # the venue tells
-
-    def on_trade(self, symbol: str, trade: object) -> None:
-        """The market is not an account's business."""
-
-    def on_second(self, symbol: str, second: int) -> None:
-        """The market is not an account's business."""
 
     def on_fact(self, fact: Fact, order: Order) -> None:
         """An executionReport to the order's owner."""
