@@ -178,7 +178,7 @@ def test_a_failed_command_shows_its_last_lines_and_a_remedy(setup: ModuleType, t
 @pytest.mark.parametrize(
     ("lines", "remedy"),
     [
-        (["Retrying after connection broken by 'NewConnectionError'", "ERROR: ResolutionImpossible"], "network or proxy"),
+        (["Retrying after connection broken", "ERROR: ResolutionImpossible"], "network or proxy"),
         (["ERROR: No matching distribution found for numpy==2.4.6"], "too new or too old"),
         (["OSError: [Errno 13] Permission denied: 'flotilla.egg-info'"], "belongs to another user"),
         (["something else"], "remove .venv"),
