@@ -2,7 +2,7 @@
 
 `TradingConfig` holds what all strategies share; each strategy adds its own fields by inheriting from it. Forms, the
 API, the bot and the strategy definitions read the same field metadata: type, range, unit, group, help and when a
-change applies. Unknown names, wrong types and values out of range are refused with the field's name, the value and the remedy.
+change applies. Unknown names, wrong types and values out of range are refused with field, value and remedy.
 """
 
 from __future__ import annotations

@@ -70,6 +70,7 @@ class Refusal(StrEnum):
     POST_ONLY = "post_only"
     BALANCE = "insufficient_balance"
     FILTER = "filter"
+    NO_SUCH_ORDER = "no_such_order"
     OTHER = "refused"
 
 

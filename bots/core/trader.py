@@ -92,6 +92,7 @@ class Trader:
     ) -> None:
         counters = memory.counters if memory else Counters()
         positions: Iterable[Position] = memory.positions if memory else ()
+        self.id_prefix = id_prefix
         self.rules = rules
         self.config = config
         self.config_version = config_version
@@ -146,6 +147,11 @@ class Trader:
             counters=self.orders.counters,
             positions=list(self.orders.positions.values()),
         )
+
+    @property
+    def bars_needed(self) -> int:
+        """Closed bars of the bot's interval that the strategy wants to see before its first decision."""
+        return self._strategy.bars_needed if self._strategy else 0
 
     @property
     def digest(self) -> str:

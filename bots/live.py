@@ -1,0 +1,432 @@
+"""The live shell around the trading core: brings events in, writes facts down, carries out commands.
+
+Everything that reaches the `Trader` passes `feed`, in one thread: step, journal, commands, in that order. An order's
+intent is on disk before the order is sent; when the disk takes no more, entries are refused and exits go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final
+
+from bots.core.candles import Candle
+from bots.core.messages import (
+    AccountSeen,
+    ConfigChanged,
+    ControlChanged,
+    Gate,
+    OrderRefused,
+    PlaceOrder,
+    PriceSeen,
+    Quote,
+    Refusal,
+    Tick,
+)
+from bots.core.order_manager import Output
+from bots.core.trader import Event, Trader
+from bots.market.backfill import CandleRow, load_history
+from bots.market.user_stream import UserStream
+from bots.market.websocket_handler import MarketStream
+from bots.reporters.journal import Journal
+from bots.trading.binance_client import report_from_execution
+from bots.trading.exchange import Exchange, KeysRefused, Unreachable
+from bots.trading.executor import Executor, Outcome
+from bots.utils.config_loader import ConfigLoader
+from shared.config import Applies, TradingConfig, applies_of, config_diff, config_document, parse_config
+from shared.errors import Refused
+from shared.events import (
+    Alert,
+    Balance,
+    ConfigRejected,
+    ErrorSeen,
+    Heartbeat,
+    OrderIntent,
+    Payload,
+    Ready,
+    Status,
+)
+from shared.states import BotState, DesiredState, Side
+from shared.tickets import ControlDocument, RunTicket
+
+HEARTBEAT_S: Final = 5.0
+PACE_S: Final = 1.0
+RECONCILE_S: Final = 30.0
+NO_ENTRIES_AFTER_S: Final = 3.0
+REST_PRICE_AFTER_S: Final = 15.0
+RETRY_S: Final = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Live:
+    """One run of one bot, from its first candle to its last. *ticket* says who we are; the caller owns the journal.
+
+    *guard_only* says why no entry may be taken at all: then the run ends as soon as the bot is flat.
+    """
+
+    def __init__(
+        self,
+        ticket: RunTicket,
+        trader: Trader,
+        exchange: Exchange,
+        journal: Journal,
+        clock_offset_ms: Callable[[], int],
+        guard_only: str | None = None,
+    ) -> None:
+        self._ticket = ticket
+        self._trader = trader
+        self._exchange = exchange
+        self._journal = journal
+        self._executor = Executor(exchange, self._on_outcome, self._on_error)
+        self._row = CandleRow(exchange, ticket.symbol, self._on_candle)
+        self._market = MarketStream(ticket.endpoints.streams, ticket.symbol, self._row.take, self.feed_quote)
+        self._user = UserStream(
+            ticket.endpoints.ws_api,
+            ticket.api_key,
+            ticket.api_secret,
+            self._on_user_event,
+            self._on_user_connected,
+            clock_offset_ms,
+        )
+        self._loader = ConfigLoader(
+            f"{ticket.server_url}/api/bots/{ticket.bot_id}/control", ticket.token, self._on_document
+        )
+        self._guard_only = guard_only
+        self._gate("strategy", guard_only is not None, guard_only or "")
+        self._status = Status(status=BotState.STARTING)
+        self._control = ticket.document.control
+        self._account: AccountSeen | None = None
+        self._errors: Counter[str] = Counter()
+        self._latencies_us: deque[float] = deque(maxlen=1024)
+        self._lag_ms = 0.0
+        self._last_candle: Candle | None = None
+        self._candle_at = time.monotonic()
+        self._stopping = asyncio.Event()
+        self._ready = False
+
+    async def run(self) -> None:
+        """Trade until stopped; returns when everything is settled by `on_stop`. Raises `KeysRefused`."""
+        began = time.monotonic()
+        workers = [asyncio.create_task(work) for work in (self._market.run(), self._user.run(), self._beat())]
+        stopping = asyncio.create_task(self._stopping.wait())
+        getting_ready = asyncio.create_task(self._get_ready())
+        try:
+            await asyncio.wait({getting_ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not getting_ready.done() and self._trader.is_flat:
+                return
+            reconciled = await getting_ready
+            workers += [
+                asyncio.create_task(work) for work in (self._loader.run(), self._pace(), self._reconcile_for_ever())
+            ]
+            self._ready = True
+            self.feed(ControlChanged(desired=self._control.desired, halted=self._control.halted))
+            self._tell(
+                Ready(
+                    reconciled_orders=reconciled,
+                    open_positions=len(self._trader.orders.positions),
+                    seconds=round(time.monotonic() - began, 3),
+                )
+            )
+            self._show_status()
+            done, _ = await asyncio.wait({stopping, *workers}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+            await self._settle()
+        finally:
+            for worker in (*workers, stopping, getting_ready):
+                worker.cancel()
+            await asyncio.gather(*workers, stopping, getting_ready, return_exceptions=True)
+            await self._row.close()
+            await self._executor.close()
+
+    def stop(self) -> None:
+        """End in order."""
+        self._stopping.set()
+
+    def poll_now(self) -> None:
+        """Ask the server for config and control at once."""
+        self._loader.poll_now()
+
+    # --- the one way in --------------------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        """Let the core take *event*, write down the facts, start the commands."""
+        outputs = self._trader.step(event)
+        if outputs:
+            self._carry_out(outputs)
+
+    def feed_quote(self, quote: Quote) -> None:
+        """The best bid and ask, often: nothing can come out of it."""
+        self._trader.step(quote)
+
+    def _carry_out(self, outputs: list[Output]) -> None:
+        facts = [o for o in outputs if isinstance(o, Payload)]
+        intended = any(isinstance(f, OrderIntent) for f in facts)
+        written = self._journal.write(facts, sync=intended)
+        for output in outputs:
+            if isinstance(output, Payload):
+                continue
+            if not written and isinstance(output, PlaceOrder) and output.side is Side.BUY:
+                message = "the journal cannot be written (disk full?), so no position is opened"
+                self.feed(OrderRefused(client_order_id=output.client_order_id, kind=Refusal.OTHER, message=message))
+            else:
+                self._executor.run(output)
+
+    def _tell(self, *payloads: Payload) -> None:
+        self._journal.write(payloads)
+
+    # --- getting ready ---------------------------------------------------------------------------------------------
+
+    async def _get_ready(self) -> int:
+        """Balances, the truth about every order, history, the first live candle. Returns the orders reconciled."""
+        account = await self._until_it_answers("balances", lambda: self._exchange.account(self._trader.rules))
+        self._on_account(account)
+        questions = self._trader.unsettled()
+        for question in questions:
+            self._say_starting(f"reconciling order {question.client_order_id}")
+            await self._executor.settle(question)
+        await self._until_it_answers("open orders", self._cancel_strangers)
+        self._say_starting("loading candles")
+        needed = self._trader.bars_needed
+        bars, seconds = await self._until_it_answers(
+            "candles", lambda: load_history(self._exchange, self._ticket.symbol, self._ticket.interval, needed)
+        )
+        self._trader.warm_up(bars)
+        for candle in seconds:
+            self._on_candle(candle, 0.0)
+        if seconds:
+            self._row.begin(seconds[-1].end_ms)
+        return len(questions)
+
+    async def _until_it_answers(self, what: str, ask: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return await ask()
+            except Unreachable as error:
+                self._on_error("unreachable", f"{what}: {error}")
+                self._say_starting(f"waiting for the exchange ({what}: {error})")
+            await asyncio.sleep(RETRY_S)
+
+    async def _cancel_strangers(self) -> None:
+        """Cancel open orders that bear this bot's prefix and belong to no position."""
+        prefix = self._trader.id_prefix + "-"
+        for client_order_id in await self._exchange.open_orders(self._ticket.symbol):
+            if client_order_id.startswith(prefix) and not self._trader.orders.knows(client_order_id):
+                await self._exchange.cancel(client_order_id, self._ticket.symbol)
+                text = f"Order {client_order_id} belonged to no position and was cancelled; check it at the exchange."
+                self._tell(Alert(kind="stray_order", message=text))
+
+    # --- what comes in ---------------------------------------------------------------------------------------------
+
+    def _on_candle(self, candle: Candle, arrived: float) -> None:
+        self._last_candle, self._candle_at = candle, time.monotonic()
+        before = self._trader.tally.decisions
+        self.feed(candle)
+        if arrived and self._trader.tally.decisions != before:
+            self._latencies_us.append((time.perf_counter() - arrived) * 1e6)
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        self.feed(outcome)
+
+    def _on_user_event(self, event: dict[str, Any]) -> None:
+        if event["e"] == "executionReport":
+            self.feed(report_from_execution(event))
+        elif event["e"] == "outboundAccountPosition":
+            self._on_balances({b["a"]: (Decimal(b["f"]), Decimal(b["l"])) for b in event["B"]})
+
+    def _on_user_connected(self) -> None:
+        if self._ready:
+            self._ask_about_open_orders()
+
+    def _on_balances(self, touched: dict[str, tuple[Decimal, Decimal]]) -> None:
+        if self._account is None:
+            return
+        rules, account = self._trader.rules, self._account
+        base = touched.get(rules.base, (account.base_free, account.base_locked))
+        quote = touched.get(rules.quote, (account.quote_free, account.quote_locked))
+        self._on_account(
+            AccountSeen(base_free=base[0], base_locked=base[1], quote_free=quote[0], quote_locked=quote[1])
+        )
+
+    def _on_account(self, account: AccountSeen) -> None:
+        if account == self._account:
+            return
+        self._account = account
+        self.feed(account)
+        rules = self._trader.rules
+        self._tell(
+            Balance(
+                base_asset=rules.base,
+                base_free=account.base_free,
+                base_locked=account.base_locked,
+                quote_asset=rules.quote,
+                quote_free=account.quote_free,
+                quote_locked=account.quote_locked,
+                time_ms=self._trader.now_ms,
+            )
+        )
+
+    def _on_document(self, document: ControlDocument) -> None:
+        if document.config_version != self._trader.config_version:
+            self._take_config(document)
+        if document.control != self._control:
+            self._control = document.control
+            if document.control.desired is DesiredState.STOPPED:
+                self.stop()
+            else:
+                self.feed(ControlChanged(desired=document.control.desired, halted=document.control.halted))
+        self._show_status()
+
+    def _take_config(self, document: ControlDocument) -> None:
+        kind = type(self._trader.config)
+        try:
+            config = parse_config(kind, document.config)
+        except Refused as error:
+            self._tell(ConfigRejected(version=document.config_version, message=error.message, fields=error.fields))
+            return
+        effective, waiting = _without_restart_fields(self._trader.config, config)
+        self.feed(ConfigChanged(version=document.config_version, config=effective))
+        if waiting:
+            text = f"Config version {document.config_version}: {', '.join(waiting)} apply when the bot starts again."
+            self._tell(Alert(kind="restart_needed", message=text))
+
+    def _on_error(self, kind: str, message: str) -> None:
+        correlation_id = uuid.uuid4().hex[:12]
+        self._errors[kind] += 1
+        log.warning("%s (%s): %s", kind, correlation_id, message)
+        self._tell(ErrorSeen(kind=kind, message=message, correlation_id=correlation_id))
+
+    # --- what goes on in the background ----------------------------------------------------------------------------
+
+    async def _pace(self) -> None:
+        """Once a second: stale data, market time without candles, a server out of reach, a disk that recovers."""
+        while True:
+            await asyncio.sleep(PACE_S)
+            silence = self._market.silence_s()
+            self._gate("market", silence > NO_ENTRIES_AFTER_S, "no candle for more than 3 s")
+            age = self._loader.age_s()
+            self._gate("server", age > self._trader.config.orphan_after, "the server is out of reach for too long")
+            self._journal.write(())
+            if self._guard_only is not None and self._trader.is_flat:
+                self.stop()
+            self._gate("disk", not self._journal.healthy, "the journal cannot be written (disk full?)")
+            if self._last_candle is not None and silence > 1.5 * PACE_S:
+                elapsed_ms = int((time.monotonic() - self._candle_at) * 1000)
+                now_ms = self._last_candle.end_ms + elapsed_ms
+                self.feed(Tick(now_ms))
+                if silence > REST_PRICE_AFTER_S and not self._trader.is_flat:
+                    await self._look_at_price(now_ms)
+            self._show_status()
+
+    async def _look_at_price(self, now_ms: int) -> None:
+        try:
+            price = await self._exchange.last_price(self._ticket.symbol)
+        except (Unreachable, KeysRefused) as error:
+            self._on_error("unreachable", f"price: {error}")
+        else:
+            self.feed(PriceSeen(now_ms, price))
+
+    def _gate(self, source: str, shut: bool, reason: str) -> None:
+        self._trader.step(Gate(source=source, reason=reason if shut else None))
+
+    async def _reconcile_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(RECONCILE_S)
+            self._ask_about_open_orders()
+            try:
+                self._on_account(await self._exchange.account(self._trader.rules))
+            except Unreachable as error:
+                self._on_error("unreachable", f"balances: {error}")
+
+    def _ask_about_open_orders(self) -> None:
+        for question in self._trader.unsettled():
+            self._executor.run(question)
+
+    async def _beat(self) -> None:
+        due = time.monotonic()
+        while True:
+            due += HEARTBEAT_S
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            self._lag_ms = max(0.0, (time.monotonic() - due) * 1000)
+            due = max(due, time.monotonic() - HEARTBEAT_S)
+            self._tell(self._heartbeat())
+            self._journal.rotate_if_large(self._trader.snapshot)
+
+    def _heartbeat(self) -> Heartbeat:
+        trader, candle = self._trader, self._last_candle
+        latencies = sorted(self._latencies_us)
+        return Heartbeat(
+            last_candle_ms=candle.end_ms if candle else None,
+            last_price=candle.close if candle else None,
+            loop_lag_ms=round(self._lag_ms, 3),
+            latency_p50_us=_quantile(latencies, 0.50),
+            latency_p99_us=_quantile(latencies, 0.99),
+            decisions=trader.tally.decisions,
+            above_threshold=trader.tally.above_threshold,
+            blocked=dict(trader.blocked),
+            best_score=trader.tally.best_score,
+            last_decision_ms=trader.tally.last_decision_ms,
+            decision_digest=trader.digest,
+            open_orders=trader.orders.open_orders,
+            positions=len(trader.orders.positions),
+            unrealised_pnl=trader.orders.unrealised(),
+            rss_mib=round(_rss_mib(), 1),
+            cpu_s=round(time.process_time(), 2),
+            config_version=trader.config_version,
+            errors=dict(self._errors),
+            streams={"market": self._market.state, "user": self._user.state},
+        )
+
+    # --- what people see -------------------------------------------------------------------------------------------
+
+    def _say_starting(self, reason: str) -> None:
+        self._set_status(BotState.STARTING, reason)
+
+    def _show_status(self) -> None:
+        if self._stopping.is_set() or not self._ready:
+            return
+        hold = self._trader.entry_hold
+        if self._control.halted or self._control.desired is not DesiredState.RUNNING:
+            self._set_status(BotState.PAUSED, "halted" if self._control.halted else None)
+        else:
+            self._set_status(BotState.RUNNING, f"no entries: {hold}" if hold else None)
+
+    def _set_status(self, status: BotState, reason: str | None) -> None:
+        told = Status(status=status, reason=reason)
+        if told != self._status:
+            self._status = told
+            self._tell(told)
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        """Take no more entries, and wait until what `on_stop` asks for has happened."""
+        self.feed(ControlChanged(desired=DesiredState.STOPPED))
+        while not self._trader.is_settled:
+            orders, positions = self._trader.orders.open_orders, len(self._trader.orders.positions)
+            self._set_status(BotState.STOPPING, f"waiting for {orders} orders, {positions} positions")
+            await asyncio.sleep(0.1)
+        self._set_status(BotState.STOPPING, None)
+
+
+def _without_restart_fields(current: TradingConfig, wanted: TradingConfig) -> tuple[TradingConfig, list[str]]:
+    """*wanted*, but with the fields that need a restart as they are now; and which of them differ."""
+    changed = config_diff(config_document(current), config_document(wanted))
+    waiting = [name for name in changed if applies_of(type(wanted), name) is Applies.RESTART]
+    return wanted.model_copy(update={name: getattr(current, name) for name in waiting}), waiting
+
+
+def _quantile(ordered: list[float], fraction: float) -> float | None:
+    return round(ordered[min(int(len(ordered) * fraction), len(ordered) - 1)], 1) if ordered else None
+
+
+def _rss_mib() -> float:
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1_048_576

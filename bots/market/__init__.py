@@ -1,0 +1,1 @@
+"""Market data: streams, gaps and history. Knows no strategies."""

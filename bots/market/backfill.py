@@ -1,0 +1,100 @@
+"""Candles in one unbroken row: history at the start, and the seconds missed while a stream was down.
+
+Live candles that arrive while a gap is being filled wait their turn, so that the trader sees every second once and in
+order. A gap that cannot be filled is left open after a few tries: guarding positions matters more than features.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from bots.core.candles import SECOND_MS, WINDOW, Candle
+from bots.trading.exchange import Exchange, Unreachable
+from shared.intervals import INTERVAL_MS
+
+PAUSES_S: Final = (0.2, 0.5, 1.0)
+LONGEST_GAP_S: Final = 3_600
+
+log = logging.getLogger(__name__)
+
+
+class CandleRow:
+    """Hands candles to *deliver* (candle, arrival) without gaps. Call `take` for each live candle."""
+
+    def __init__(self, exchange: Exchange, symbol: str, deliver: Callable[[Candle, float], None]) -> None:
+        self._exchange = exchange
+        self._symbol = symbol
+        self._deliver = deliver
+        self._end_ms: int | None = None
+        self._held: list[tuple[Candle, float]] = []
+        self._filling: asyncio.Task[None] | None = None
+        self.filled_gaps = 0
+
+    def begin(self, end_ms: int) -> None:
+        """Everything before *end_ms* has been delivered as history."""
+        self._end_ms = end_ms
+
+    def take(self, candle: Candle, arrived: float) -> None:
+        """A live candle: delivered at once, or after the gap before it."""
+        if self._filling is not None:
+            self._held.append((candle, arrived))
+            return
+        end_ms = self._end_ms
+        if end_ms is not None and candle.open_ms < end_ms:
+            return
+        if end_ms is not None and candle.open_ms > end_ms:
+            self._held.append((candle, arrived))
+            self._filling = asyncio.get_running_loop().create_task(self._fill(end_ms, candle.open_ms))
+            return
+        self._end_ms = candle.end_ms
+        self._deliver(candle, arrived)
+
+    async def close(self) -> None:
+        """Stop filling."""
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)
+
+    async def _fill(self, start_ms: int, end_ms: int) -> None:
+        first = max(start_ms, end_ms - LONGEST_GAP_S * SECOND_MS)
+        for pause in (*PAUSES_S, None):
+            try:
+                missed = await self._exchange.candles(self._symbol, "1s", first, end_ms, LONGEST_GAP_S)
+            except Unreachable as error:
+                log.warning("gap of %d s not filled yet: %s", (end_ms - start_ms) // SECOND_MS, error)
+                if pause is None:
+                    break
+                await asyncio.sleep(pause)
+                continue
+            for candle in missed:
+                self._end_ms = candle.end_ms
+                self._deliver(candle, 0.0)
+            self.filled_gaps += 1
+            break
+        self._end_ms = end_ms
+        self._filling = None
+        held, self._held = self._held, []
+        for candle, arrived in held:
+            self.take(candle, arrived)
+
+
+async def load_history(
+    exchange: Exchange, symbol: str, interval: str, bars_needed: int
+) -> tuple[list[Candle], list[Candle]]:
+    """Closed bars of *interval* and the one-second candles that go on from there, both oldest first.
+
+    The seconds begin at the running bar's start and reach back at least a whole `WINDOW`. Raises `Unreachable`.
+    """
+    now_ms = await exchange.market_time_ms(symbol)
+    length = INTERVAL_MS[interval]
+    if length == SECOND_MS:
+        seconds = await exchange.candles(symbol, "1s", None, now_ms, max(bars_needed, WINDOW))
+        return [], seconds
+    boundary = now_ms - now_ms % length
+    bars = await exchange.candles(symbol, interval, None, boundary, bars_needed)
+    first = min(boundary, now_ms - WINDOW * SECOND_MS)
+    seconds = await exchange.candles(symbol, "1s", first, now_ms, LONGEST_GAP_S)
+    return bars, seconds

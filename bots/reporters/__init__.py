@@ -1,0 +1,1 @@
+"""Where a bot tells what it does: its journal."""

@@ -1,0 +1,119 @@
+"""The journal: the bot's standard output, one JSON line per event, and the memory it starts again from.
+
+The file descriptor is a plain file opened for append, so that a line is safe once written, whoever dies. Lines of one
+step go out in one write; those with an order's intent are synced to disk before the order is sent. A full disk loses no
+line: they wait in memory, in order, and `healthy` is false until they are written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from bots.core.memory import recall
+from shared.events import (
+    Heartbeat,
+    Payload,
+    Position,
+    Rotate,
+    Snapshot,
+    Stats,
+    decode_line,
+    encode_line,
+    from_data,
+)
+
+ROTATE_BYTES: Final = 16 * 1024 * 1024
+_REMEMBERED = frozenset(kind.type for kind in (Snapshot, Position, Stats, Heartbeat))
+_FILE = re.compile(r"^\d+\.(\d+)(?:\.(\d+))?\.jsonl$")
+
+
+class Journal:
+    """Writes the events of one run to *fd*, and goes on in a new file of *folder* when one has *rotate_bytes*."""
+
+    def __init__(self, fd: int, *, bot_id: int, run_id: str, folder: Path, rotate_bytes: int = ROTATE_BYTES) -> None:
+        self._fd = fd
+        self._bot_id = bot_id
+        self._run_id = run_id
+        self._folder = folder
+        self._rotate_bytes = rotate_bytes
+        self._seq = 0
+        self._part = 1
+        self._written = 0
+        self._waiting = bytearray()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all that was told is written."""
+        return not self._waiting
+
+    def write(self, payloads: Iterable[Payload], *, sync: bool = False) -> bool:
+        """Append *payloads*; with *sync*, return once they are on disk. False: the disk took no more, they wait."""
+        ts = time.time_ns() // 1_000_000
+        for payload in payloads:
+            self._seq += 1
+            self._waiting += encode_line(
+                bot_id=self._bot_id, run_id=self._run_id, seq=self._seq, ts=ts, payload=payload
+            )
+        return self._flush(sync)
+
+    def rotate_if_large(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Go on in a new file once this one is large; it opens with a snapshot."""
+        if self._written < self._rotate_bytes or not self.healthy:
+            return
+        name = f"{self._run_id}.{self._part + 1}.jsonl"
+        fd = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if not self.write([Rotate(next=name)], sync=True):
+            os.close(fd)
+            return
+        os.close(self._fd)
+        self._fd, self._part, self._written = fd, self._part + 1, 0
+        self.write([snapshot()], sync=True)
+
+    def _flush(self, sync: bool) -> bool:
+        try:
+            while self._waiting:
+                written = os.write(self._fd, self._waiting)
+                self._written += written
+                del self._waiting[:written]
+            if sync:
+                os.fdatasync(self._fd)
+        except OSError:
+            return False
+        return True
+
+
+def last_memory(folder: Path, before_generation: int) -> Snapshot | None:
+    """What the newest earlier run in *folder* left behind; None for a first run."""
+    files = sorted(_files(folder), reverse=True)
+    for generation, _part, path in files:
+        if generation < before_generation:
+            memory = recall(_payloads(path))
+            if memory is not None:
+                return memory
+    return None
+
+
+def _files(folder: Path) -> Iterator[tuple[int, int, Path]]:
+    for path in folder.iterdir():
+        match = _FILE.match(path.name)
+        if match:
+            yield int(match[1]), int(match[2] or 1), path
+
+
+def _payloads(path: Path) -> Iterator[Payload]:
+    """The events of a file that memory is made of; a torn last line is passed over."""
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                envelope = decode_line(line)
+                if envelope.type in _REMEMBERED:
+                    yield from_data(envelope.type, envelope.data)
+            except (ValueError, ValidationError):
+                continue

@@ -1,0 +1,1 @@
+"""The exchange port and its adapters. Knows no strategies and no database."""

@@ -1,0 +1,296 @@
+"""Binance's spot REST API as an `Exchange`, through python-binance.
+
+Errors are sorted here into what they mean: refused (nothing happened), unknown (it may have happened), unreachable (a
+read that says nothing). Nothing is retried but a request refused for its timestamp, once, after the clock offset is
+read again. Prices and quantities go out as plain strings and come back as ``Decimal``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+
+import aiohttp
+from binance.async_client import AsyncClient
+from binance.exceptions import BinanceAPIException, BinanceRequestException
+
+from bots.core.candles import Candle, candle_from_kline_row
+from bots.core.messages import AccountSeen, Execution, OrderReport, PlaceOrder, Refusal
+from bots.trading.exchange import Denied, KeysRefused, OutcomeUnknown, Unreachable
+from shared.intervals import INTERVAL_MS
+from shared.states import OrderState, OrderType
+from shared.symbols import SymbolRules, rules_of
+from shared.tickets import Endpoints
+from shared.units import ZERO, plain
+
+RECV_WINDOW_MS: Final = 5_000
+TIMEOUT_S: Final = 10.0
+PAGE: Final = 1_000
+
+_BAD_TIMESTAMP = -1021
+_NO_SUCH_ORDER = -2013
+_CANCEL_REJECTED = -2011
+_UNKNOWN_OUTCOME = frozenset({-1006, -1007})
+_BAD_KEYS = frozenset({-1002, -1022, -2014, -2015})
+_FILTERS = frozenset({-1013, -1111, -1121})
+_STATES: Final = {
+    "NEW": OrderState.NEW,
+    "PENDING_NEW": OrderState.NEW,
+    "PARTIALLY_FILLED": OrderState.PARTIALLY_FILLED,
+    "FILLED": OrderState.FILLED,
+    "CANCELED": OrderState.CANCELLED,
+    "EXPIRED": OrderState.EXPIRED,
+    "EXPIRED_IN_MATCH": OrderState.EXPIRED,
+    "REJECTED": OrderState.REJECTED,
+}
+
+T = TypeVar("T")
+_Lost = (aiohttp.ClientError, TimeoutError, OSError, BinanceRequestException)
+
+
+class BinanceClient:
+    """One account behind *endpoints*. Use `connect`; every call may be made from one event loop only."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    @classmethod
+    async def connect(cls, endpoints: Endpoints, api_key: str, api_secret: str) -> BinanceClient:
+        """Open a session and read the clock offset. Raises `Unreachable`."""
+        # The client library takes addresses only as class attributes.
+        kind: Any = type(
+            "BoundClient",
+            (AsyncClient,),
+            {
+                "API_URL": endpoints.rest,
+                "WS_API_URL": endpoints.ws_api,
+                "REQUEST_RECVWINDOW": RECV_WINDOW_MS,
+                "REQUEST_TIMEOUT": TIMEOUT_S,
+            },
+        )
+        return cls(await _read(kind.create(api_key, api_secret)))
+
+    async def rules(self, symbol: str) -> SymbolRules | None:
+        """See `Exchange.rules`."""
+        info = await _read(self._client.get_exchange_info())
+        return rules_of(symbol, info["symbols"])
+
+    async def account(self, rules: SymbolRules) -> AccountSeen:
+        """See `Exchange.account`."""
+        document = await _read(self._client.get_account(omitZeroBalances="true"))
+        held = {b["asset"]: b for b in document["balances"]}
+        none = {"free": "0", "locked": "0"}
+        base, quote = held.get(rules.base, none), held.get(rules.quote, none)
+        return AccountSeen(
+            base_free=Decimal(base["free"]),
+            base_locked=Decimal(base["locked"]),
+            quote_free=Decimal(quote["free"]),
+            quote_locked=Decimal(quote["locked"]),
+        )
+
+    async def place(self, order: PlaceOrder) -> OrderReport:
+        """See `Exchange.place`."""
+        params: dict[str, str] = {
+            "symbol": order.symbol,
+            "side": order.side.value,
+            "type": order.order_type.value,
+            "quantity": plain(order.quantity),
+            "newClientOrderId": order.client_order_id,
+            "newOrderRespType": "FULL",
+        }
+        if order.price is not None:
+            params["price"] = plain(order.price)
+        if order.order_type is OrderType.LIMIT:
+            params["timeInForce"] = "GTC"
+        try:
+            document = await self._place_once_more_if_clock_is_off(params)
+        except BinanceAPIException as error:
+            raise _sorted_refusal(error) from None
+        except aiohttp.ClientConnectorError as error:
+            raise Denied(Refusal.OTHER, f"the exchange cannot be reached: {error}") from None
+        except _Lost as error:
+            raise OutcomeUnknown(_words(error)) from None
+        return order_report(document)
+
+    async def _place_once_more_if_clock_is_off(self, params: dict[str, str]) -> dict[str, Any]:
+        try:
+            document: dict[str, Any] = await self._client.create_order(**params)
+        except BinanceAPIException as error:
+            if error.code != _BAD_TIMESTAMP:
+                raise
+            try:
+                await self._read_clock_offset()
+            except Unreachable as lost:
+                raise Denied(Refusal.OTHER, f"{error.message} The exchange's clock cannot be read: {lost}") from None
+            document = await self._client.create_order(**params)
+        return document
+
+    async def cancel(self, client_order_id: str, symbol: str) -> None:
+        """See `Exchange.cancel`."""
+        try:
+            await self._client.cancel_order(symbol=symbol, origClientOrderId=client_order_id)
+        except BinanceAPIException as error:
+            if error.code == _BAD_TIMESTAMP:
+                await self._read_clock_offset()
+        except _Lost:
+            return
+
+    async def query(self, client_order_id: str, symbol: str) -> OrderReport | None:
+        """See `Exchange.query`."""
+        try:
+            document = await _read(self._client.get_order(symbol=symbol, origClientOrderId=client_order_id))
+        except Denied as denied:
+            if denied.kind is Refusal.NO_SUCH_ORDER:
+                return None
+            raise Unreachable(denied.message) from None
+        trades: list[dict[str, Any]] = []
+        if Decimal(document["executedQty"]) > ZERO:
+            trades = await _read(self._client.get_my_trades(symbol=symbol, orderId=document["orderId"], limit=PAGE))
+        return order_report(document, trades)
+
+    async def open_orders(self, symbol: str) -> list[str]:
+        """See `Exchange.open_orders`."""
+        return [o["clientOrderId"] for o in await _read(self._client.get_open_orders(symbol=symbol))]
+
+    async def candles(self, symbol: str, interval: str, start_ms: int | None, end_ms: int, limit: int) -> list[Candle]:
+        """See `Exchange.candles`."""
+        length = INTERVAL_MS[interval]
+        start = end_ms - limit * length if start_ms is None else start_ms
+        found: list[Candle] = []
+        while start < end_ms:
+            rows = await _read(
+                self._client.get_klines(
+                    symbol=symbol, interval=interval, startTime=start, endTime=end_ms - 1, limit=PAGE
+                )
+            )
+            found.extend(candle_from_kline_row(row, length, True) for row in rows)
+            if len(rows) < PAGE:
+                break
+            start = found[-1].end_ms
+        return [candle for candle in found if candle.end_ms <= end_ms]
+
+    async def market_time_ms(self, symbol: str) -> int:
+        """See `Exchange.market_time_ms`."""
+        rows = await _read(self._client.get_klines(symbol=symbol, interval="1s", limit=1))
+        if not rows:
+            raise Unreachable(f"the market of {symbol} has no candle yet")
+        return int(rows[-1][0])
+
+    async def last_price(self, symbol: str) -> float:
+        """See `Exchange.last_price`."""
+        return float((await _read(self._client.get_symbol_ticker(symbol=symbol)))["price"])
+
+    async def close(self) -> None:
+        """See `Exchange.close`."""
+        await self._client.close_connection()
+
+    def clock_offset_ms(self) -> int:
+        """The exchange's clock minus ours, as last read."""
+        return int(self._client.timestamp_offset)
+
+    async def _read_clock_offset(self) -> None:
+        before = time.time()
+        server_ms = (await _read(self._client.get_server_time()))["serverTime"]
+        self._client.timestamp_offset = int(server_ms - (before + time.time()) / 2 * 1000)
+
+
+def order_report(document: dict[str, Any], trades: list[dict[str, Any]] | None = None) -> OrderReport:
+    """A report from a placement answer (its ``fills``) or from an order query with *trades* of ``myTrades``."""
+    time_ms = int(document.get("updateTime") or document["transactTime"])
+    if trades is None:
+        executions = tuple(
+            Execution(
+                trade_id=fill["tradeId"],
+                price=Decimal(fill["price"]),
+                quantity=Decimal(fill["qty"]),
+                fee=Decimal(fill["commission"]),
+                fee_asset=fill["commissionAsset"],
+                is_maker=False,
+                time_ms=time_ms,
+            )
+            for fill in document.get("fills", ())
+        )
+    else:
+        executions = tuple(
+            Execution(
+                trade_id=trade["id"],
+                price=Decimal(trade["price"]),
+                quantity=Decimal(trade["qty"]),
+                fee=Decimal(trade["commission"]),
+                fee_asset=trade["commissionAsset"],
+                is_maker=trade["isMaker"],
+                time_ms=trade["time"],
+            )
+            for trade in trades
+        )
+    return OrderReport(
+        client_order_id=document["clientOrderId"],
+        exchange_order_id=document["orderId"],
+        status=_STATES[document["status"]],
+        executed_quantity=Decimal(document["executedQty"]),
+        executed_quote=Decimal(document["cummulativeQuoteQty"]),
+        time_ms=time_ms,
+        executions=executions,
+        reason=document.get("expiryReason"),
+    )
+
+
+def report_from_execution(event: dict[str, Any]) -> OrderReport:
+    """A report from an ``executionReport`` of the user data stream."""
+    executions: tuple[Execution, ...] = ()
+    if event["x"] == "TRADE":
+        executions = (
+            Execution(
+                trade_id=event["t"],
+                price=Decimal(event["L"]),
+                quantity=Decimal(event["l"]),
+                fee=Decimal(event["n"]),
+                fee_asset=event["N"] or "",
+                is_maker=event["m"],
+                time_ms=event["T"],
+            ),
+        )
+    reason = event.get("r")
+    return OrderReport(
+        client_order_id=event["C"] or event["c"],
+        exchange_order_id=event["i"],
+        status=_STATES[event["X"]],
+        executed_quantity=Decimal(event["z"]),
+        executed_quote=Decimal(event["Z"]),
+        time_ms=event["T"],
+        executions=executions,
+        reason=None if reason in (None, "NONE") else reason,
+    )
+
+
+async def _read(call: Awaitable[T]) -> T:
+    """The answer of a read. Raises `Denied` for a missing order, `KeysRefused`, or `Unreachable` for all else."""
+    try:
+        return await call
+    except BinanceAPIException as error:
+        if error.code == _NO_SUCH_ORDER:
+            raise Denied(Refusal.NO_SUCH_ORDER, str(error.message)) from None
+        if error.code in _BAD_KEYS:
+            raise KeysRefused(f"The exchange refuses the API key: {error.message}") from None
+        raise Unreachable(f"{error.status_code} {error.message} ({error.code})") from None
+    except _Lost as error:
+        raise Unreachable(_words(error)) from None
+
+
+def _sorted_refusal(error: BinanceAPIException) -> Exception:
+    message = str(error.message)
+    if error.code in _UNKNOWN_OUTCOME or error.status_code >= 500 or "Duplicate order" in message:
+        return OutcomeUnknown(f"{error.status_code} {message}")
+    if "immediately match" in message:
+        return Denied(Refusal.POST_ONLY, message)
+    if "insufficient balance" in message:
+        return Denied(Refusal.BALANCE, message)
+    if error.code in _FILTERS:
+        return Denied(Refusal.FILTER, message)
+    return Denied(Refusal.OTHER, f"{message} ({error.code})")
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

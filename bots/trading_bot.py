@@ -1,0 +1,219 @@
+"""One bot, one process: wiring and life cycle.
+
+Started by the supervisor with a run ticket on an inherited descriptor. First act: keep standard output for events and
+point it at standard error, so that a stray print never lands between JSON lines. Then the lock, the journal's memory,
+the model, the exchange, and `Live` until it is told to end. Exit codes: 0 wanted, 73 already running, 75 try again,
+78 something a person must put right (the `exit` event says what).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import hashlib
+import logging
+import os
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import click
+from setproctitle import setproctitle
+
+from bots.core.predictor import Predictor
+from bots.core.strategy import Strategy
+from bots.core.trader import Trader
+from bots.live import Live
+from bots.reporters.journal import Journal, last_memory
+from bots.strategies import DEFINITIONS, build
+from bots.trading.binance_client import BinanceClient
+from bots.trading.exchange import KeysRefused, Unreachable
+from bots.utils.logger import set_up_logging
+from bots.utils.run_lock import AlreadyRunning, take_run_lock
+from shared.config import TradingConfig, parse_config
+from shared.errors import FlotillaError, Refused
+from shared.events import Alert, Counters, Exit, Snapshot, Started, Status
+from shared.intervals import INTERVAL_MS
+from shared.states import BotState
+from shared.symbols import SymbolRules
+from shared.tickets import RunTicket
+
+EXIT_ALREADY_RUNNING: Final = 73
+EXIT_TRY_AGAIN: Final = 75
+EXIT_CONFIG: Final = 78
+CONNECT_PAUSE_S: Final = 2.0
+
+log = logging.getLogger(__name__)
+
+
+@click.command(help="Run one bot. The supervisor calls this with a run ticket.")
+@click.option("--bot-id", type=int, required=True, help="Which bot.")
+@click.option("--ticket-fd", type=int, required=True, help="Descriptor to read the run ticket from.")
+def main(bot_id: int, ticket_fd: int) -> None:
+    """Entry point."""
+    events_fd = keep_stdout_for_events()
+    faulthandler.enable()
+    with os.fdopen(ticket_fd, "rb") as channel:
+        ticket = RunTicket.from_json(channel.read())
+    set_up_logging(ticket.run_id)
+    setproctitle(f"flotilla: bot {bot_id} {ticket.symbol}")
+    home = Path(ticket.home)
+    try:
+        take_run_lock(home, ticket.generation, ticket.run_id)
+    except AlreadyRunning as error:
+        log.error("%s", error)
+        sys.exit(EXIT_ALREADY_RUNNING)
+    memory = last_memory(home, ticket.generation)
+    journal = Journal(events_fd, bot_id=bot_id, run_id=ticket.run_id, folder=home)
+    open_journal(journal, ticket, memory)
+    code, reason = asyncio.run(live_and_die(ticket, journal, memory))
+    journal.write([Exit(code=code, reason=reason)], sync=True)
+    sys.exit(code)
+
+
+def keep_stdout_for_events() -> int:
+    """A private copy of standard output; descriptor 1 becomes standard error."""
+    events_fd = os.dup(1)
+    os.set_inheritable(events_fd, False)
+    os.dup2(2, 1)
+    return events_fd
+
+
+def open_journal(journal: Journal, ticket: RunTicket, memory: Snapshot | None) -> None:
+    """The first two lines of a run, on disk before anything else happens."""
+    started = Started(
+        version=version("flotilla"),
+        pid=os.getpid(),
+        strategy=ticket.strategy,
+        symbol=ticket.symbol,
+        exchange=ticket.exchange,
+        mode=ticket.mode,
+        interval=ticket.interval,
+        config_version=ticket.document.config_version,
+        model_sha256=ticket.model.sha256 if ticket.model else None,
+    )
+    snapshot = memory or Snapshot(last_event_ms=0, counters=Counters(), positions=[])
+    journal.write([started, Status(status=BotState.STARTING), snapshot], sync=True)
+
+
+async def live_and_die(ticket: RunTicket, journal: Journal, memory: Snapshot | None) -> tuple[int, str]:
+    """Run to the end; the exit code, and the reason in words."""
+    stop_early = asyncio.Event()
+    stoppers = [stop_early.set]
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: [stop() for stop in stoppers])
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    try:
+        config = load_config(ticket)
+        connecting = asyncio.create_task(connect(ticket, journal))
+        stopped = asyncio.create_task(stop_early.wait())
+        await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done() and not (memory and memory.positions):
+            connecting.cancel()
+            return 0, "stopped while it waited for the exchange"
+        exchange, rules = await connecting
+        strategy, trouble = load_strategy_or_guard_only(ticket, config, memory)
+        if trouble is not None:
+            journal.write([Alert(kind="guard_only", message=trouble)])
+        trader = Trader(
+            id_prefix=f"f{ticket.install}-{ticket.bot_id}",
+            rules=rules,
+            interval=ticket.interval,
+            strategy=strategy,
+            config=config,
+            config_version=ticket.document.config_version,
+            memory=memory,
+        )
+        live = Live(ticket, trader, exchange, journal, exchange.clock_offset_ms, guard_only=trouble)
+        stoppers.append(live.stop)
+        if stop_early.is_set():
+            live.stop()
+        loop.add_signal_handler(signal.SIGHUP, live.poll_now)
+        try:
+            await live.run()
+        finally:
+            await exchange.close()
+        return (0, "stopped") if trouble is None else (EXIT_CONFIG, trouble)
+    except (FlotillaError, KeysRefused) as error:
+        return EXIT_CONFIG, sentence(error)
+    except Exception as error:
+        log.exception("the bot broke")
+        return 1, f"bug: {type(error).__name__}: {error}"
+
+
+def load_config(ticket: RunTicket) -> TradingConfig:
+    """The ticket's config, checked. Raises `Refused`, also for what this version cannot trade."""
+    if ticket.exchange != "simulator" or ticket.mode != "trade":
+        raise Refused(f"{ticket.mode} on {ticket.exchange} is not available; choose mode trade on exchange simulator.")
+    definition = DEFINITIONS.get(ticket.strategy)
+    if definition is None:
+        raise Refused(f"There is no strategy {ticket.strategy!r}; there are {', '.join(sorted(DEFINITIONS))}.")
+    return parse_config(definition.config, ticket.document.config)
+
+
+async def connect(ticket: RunTicket, journal: Journal) -> tuple[BinanceClient, SymbolRules]:
+    """The exchange and the symbol's rules, waiting as long as it is out of reach. Raises `Refused`, `KeysRefused`."""
+    while True:
+        try:
+            exchange = await BinanceClient.connect(ticket.endpoints, ticket.api_key, ticket.api_secret)
+            try:
+                rules = await exchange.rules(ticket.symbol)
+                if rules is None:
+                    raise Refused(f"{ticket.exchange} does not list {ticket.symbol}; choose a symbol that it trades.")
+                await exchange.account(rules)
+                return exchange, rules
+            except BaseException:
+                await exchange.close()
+                raise
+        except Unreachable as error:
+            reason = f"waiting for the exchange: {error}"
+            journal.write([Status(status=BotState.STARTING, reason=reason)])
+            await asyncio.sleep(CONNECT_PAUSE_S)
+
+
+def load_strategy_or_guard_only(
+    ticket: RunTicket, config: TradingConfig, memory: Snapshot | None
+) -> tuple[Strategy | None, str | None]:
+    """The strategy; or, if it cannot be had while positions are open, none and why: they are guarded all the same."""
+    try:
+        return load_strategy(ticket, config), None
+    except FlotillaError as error:
+        if memory is None or not memory.positions:
+            raise
+        return None, f"{sentence(error)} Open positions are guarded, there are no entries."
+
+
+def load_strategy(ticket: RunTicket, config: TradingConfig) -> Strategy:
+    """The ticket's strategy, with its model if it needs one. Raises `Refused`."""
+    model = None
+    if ticket.model is not None:
+        model = Predictor(verified_model(ticket.model.path, ticket.model.sha256))
+    return build(ticket.strategy, INTERVAL_MS[ticket.interval], config, model)
+
+
+def verified_model(path: str, sha256: str) -> bytes:
+    """The bytes of a model file whose SHA-256 is the registry's: a damaged one can kill the process inside LightGBM."""
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise Refused(f"The model file {path} cannot be read ({error.strerror}); upload the model again.") from None
+    found = hashlib.sha256(text).hexdigest()
+    if found != sha256:
+        raise Refused(
+            f"The model file {path} is damaged: its SHA-256 is {found[:12]}…, the registry says {sha256[:12]}…; "
+            "upload the model again."
+        )
+    return text
+
+
+def sentence(error: Exception) -> str:
+    """The error's message with its fields, for people."""
+    fields = getattr(error, "fields", {})
+    return " ".join([str(error), *(f"{name}: {reason}." for name, reason in fields.items())])
+
+
+if __name__ == "__main__":
+    main()
