@@ -124,7 +124,7 @@ async def _serve(options: Options) -> int:
         ws_api.abort()
 
     app = web.Application(client_max_size=1 << 20, middlewares=[_without_disk])
-    app.add_routes(Control(venue, faults, disconnect).routes())
+    app.add_routes(Control(venue, faults, disconnect, lambda: streams.connected() + ws_api.connected()).routes())
     for path in ("/ws", "/ws/{name:.*}", "/stream"):
         app.router.add_get(path, streams.handle)
     app.router.add_get("/ws-api/v3", ws_api.handle)

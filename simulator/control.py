@@ -32,10 +32,13 @@ class Refused(Exception):
 class Control:
     """Handlers of ``/sim``."""
 
-    def __init__(self, venue: Venue, faults: Faults, disconnect: Callable[[], None]) -> None:
+    def __init__(
+        self, venue: Venue, faults: Faults, disconnect: Callable[[], None], connected: Callable[[], int]
+    ) -> None:
         self._venue = venue
         self._faults = faults
         self._disconnect = disconnect
+        self._connected = connected
 
     def routes(self) -> list[web.RouteDef]:
         """All routes."""
@@ -50,11 +53,12 @@ class Control:
         ]
 
     async def index(self, request: web.Request) -> web.Response:
-        """What is here."""
+        """What is here, and how many websockets are open."""
         return web.json_response(
             {
                 "name": "Flotilla simulator",
                 "symbols": list(self._venue.exchange.symbols),
+                "connections": self._connected(),
                 "routes": ["/api/v3", "/ws", "/stream", "/ws-api/v3", "/sim/accounts", "/sim/ledger", "/sim/faults",
                            "/sim/clock"],
             }

@@ -1,8 +1,8 @@
 """Recorded markets: CSV files of trades or candles, played back as a tape.
 
 The header decides the form. A candle is replayed as trades at its open, low, high and close (high first when it
-fell), evenly spread over it; their quantities add up to its volume, and those of buyers to its taker volume, to the
-lot. A file that cannot be replayed is refused with one sentence: which file, which line, what it says, what it should
+fell), evenly spread over it; their quantities add up to its volume, and those of buyers to its taker volume, in whole
+lots. A file that cannot be replayed is refused with one sentence: which file, which line, what it says, what it should
 say.
 """
 
@@ -236,8 +236,8 @@ class _File:
             if open_ms % SECOND_MS:
                 self._bad("open_time_ms", line[0], "must be on a whole second")
             before = open_ms
-            volume = self._quantity("volume", line[5])
-            taken = self._quantity("taker_buy_base", line[8]) if line[8] else volume // 2
+            volume = self._volume("volume", line[5])
+            taken = self._volume("taker_buy_base", line[8]) if line[8] else volume // 2
             if taken > volume:
                 self._bad("taker_buy_base", line[8], f"must not exceed the volume {line[5]}")
             prices = [self._price(name, line[n]) for n, name in enumerate(("open", "high", "low", "close"), 1)]
@@ -287,6 +287,11 @@ class _File:
 
     def _quantity(self, name: str, text: str) -> int:
         return self._scaled(name, text, self._rules.qty_digits)
+
+    def _volume(self, name: str, text: str) -> int:
+        """Whole lots in a candle's volume: sources that summed finer lots than the pair has today lose the rest."""
+        whole, point, part = text.partition(".")
+        return self._quantity(name, whole + point + part[: self._rules.qty_digits] if part.isdigit() else text)
 
     def _scaled(self, name: str, text: str, digits: int) -> int:
         if not _NUMBER.match(text):

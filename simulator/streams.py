@@ -120,6 +120,10 @@ class Streams(Listener):
         for client in list(self._clients):
             await client.connection.close()
 
+    def connected(self) -> int:
+        """How many clients there are."""
+        return len(self._clients)
+
     def abort(self) -> None:
         """Cut all lines."""
         for client in list(self._clients):

@@ -92,6 +92,10 @@ class WsApi(Listener):
         for client in list(self._clients):
             await client.connection.close()
 
+    def connected(self) -> int:
+        """How many clients there are."""
+        return len(self._clients)
+
     def abort(self) -> None:
         """Cut all lines."""
         for client in list(self._clients):

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 RECORDED = ROOT.parent / "shared" / "data"
 
 
-def eventually(ask: Callable[[], object], within_s: float = 10.0) -> object:
+def wait_for(ask: Callable[[], object], within_s: float = 10.0) -> object:
     """The first true answer of *ask*, asked again and again until the deadline."""
     deadline = time.monotonic() + within_s
     while True:
@@ -143,7 +143,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
             assert process.poll() is None, errors.read_text()
             return port_file.exists()
 
-        eventually(up, 20)
+        wait_for(up, 20)
         running.append(Running(process, int(port_file.read_text()), command, errors))
         return running[-1]
 
@@ -158,6 +158,12 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
 def simulator(start: Callable[..., Running]) -> Running:
     """One generated market for every test that does not break it."""
     return start("--seed", 7, "--unlimited")
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., object]:
+    """Wait for a true answer."""
+    return wait_for
 
 
 @pytest.fixture

@@ -212,9 +212,10 @@ def test_an_order_is_not_found_under_anothers_name():
 
 
 near = st.integers(-300, 300)
+TIFS = st.sampled_from(["GTC", "IOC", "FOK"])
 steps = st.one_of(
     st.tuples(st.just("market"), st.sampled_from([BUY, SELL]), st.integers(10, 5000)),
-    st.tuples(st.just("limit"), st.sampled_from([BUY, SELL]), st.integers(10, 5000), near, st.sampled_from(["GTC", "IOC", "FOK"])),
+    st.tuples(st.just("limit"), st.sampled_from([BUY, SELL]), st.integers(10, 5000), near, TIFS),
     st.tuples(st.just("trade"), near, st.integers(1, 4000), st.booleans()),
     st.tuples(st.just("cancel"), st.integers(0, 30)),
 )  # fmt: skip

@@ -22,6 +22,7 @@ async def connected(simulator, **balances: str) -> AsyncIterator[tuple[AsyncClie
 
     customer = simulator.account(**balances)
     client = await Client.create(customer.api_key, customer.secret)
+    client.ws_api.TIMEOUT = 1  # how long the client takes to notice that it is being closed
     try:
         yield client, Sockets(client)
     finally:

@@ -1,0 +1,184 @@
+"""What a killed simulator still knows, and how one starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import websockets
+
+from simulator.exchange import AccountOpened, Ended, Filled, OrderPlaced
+from simulator.store import StateError, Store
+
+ROOT = Path(__file__).parents[2]
+FACTS = [
+    AccountOpened("k", "s", "näme", 1, 2, {"USDT": 5}),
+    OrderPlaced(1, "k", "BTCUSDT", "c", "BUY", "LIMIT", "GTC", 3, 4, 0, "NONE", 12, 5),
+    Filled(1, 1, 3, 2, 0, True, 6),
+    Ended(1, "CANCELED", "x", 7),
+]
+
+
+def test_facts_come_back_as_they_were(tmp_path):
+    store = Store(tmp_path)
+    store.append(FACTS[:1])
+    store.append(FACTS[1:])
+    store.close()
+
+    assert list(Store(tmp_path).replay()) == FACTS
+
+
+def test_a_torn_last_line_is_dropped_at_any_byte(tmp_path):
+    store = Store(tmp_path)
+    store.append(FACTS[:1])
+    whole = (tmp_path / "facts.jsonl").read_bytes()
+    store.append(FACTS[1:])
+    both = (tmp_path / "facts.jsonl").read_bytes()
+    store.close()
+    for cut in range(len(whole), len(both)):
+        (tmp_path / "facts.jsonl").write_bytes(both[:cut])
+        store = Store(tmp_path)
+        assert list(store.replay()) == FACTS[:1]
+        store.append(FACTS[1:])
+        store.close()
+        assert (tmp_path / "facts.jsonl").read_bytes() == both
+
+
+def test_a_spoilt_log_is_named_with_its_line(tmp_path):
+    (tmp_path / "facts.jsonl").write_text('[]\n[["riddle",1]]\n')
+    with pytest.raises(StateError, match="line 2 is not readable"):
+        list(Store(tmp_path).replay())
+
+
+def test_a_state_belongs_to_one_process(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(StateError, match="in use"):
+        Store(tmp_path)
+    store.close()
+
+
+def test_what_was_acknowledged_is_there_after_a_kill(start, tmp_path):
+    simulator = start("--state", tmp_path, "--unlimited")
+    customer = simulator.account(USDT="100000", BTC="5")
+    bought = customer.order(kind="MARKET", quantity="0.01", newClientOrderId="bought").json
+    acknowledged: list[int] = []
+
+    def trade_until_it_breaks() -> None:
+        try:
+            while True:
+                reply = customer.order(quantity="0.00100", price="40000", newOrderRespType="ACK").json
+                acknowledged.append(reply["orderId"])
+                customer.call("DELETE", "order", symbol="BTCUSDT", orderId=reply["orderId"])
+        except (OSError, ValueError):
+            pass
+
+    threads = [threading.Thread(target=trade_until_it_breaks) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while len(acknowledged) < 60 and time.monotonic() < deadline:
+        threads[0].join(0.01)
+    simulator.stop(signal.SIGKILL)
+    for thread in threads:
+        thread.join()
+
+    again = start("--state", tmp_path, "--unlimited")
+
+    customer.simulator = again
+    (account,) = again.sim("GET", f"ledger?api_key={customer.api_key}").json["accounts"]
+    assert set(acknowledged) <= {order["order_id"] for order in account["orders"]}
+    assert [fill["client_order_id"] for fill in account["fills"]] == ["bought"]
+    assert customer.call("GET", "order", symbol="BTCUSDT", orderId=bought["orderId"]).json["status"] == "FILLED"
+    later = customer.order(quantity="0.001", price="40000").json
+    assert later["orderId"] > max(acknowledged)
+
+
+def test_an_order_that_rested_over_a_kill_still_trades_and_still_locks(start, tmp_path):
+    simulator = start("--state", tmp_path)
+    customer = simulator.account(USDT="1000")
+    order = customer.order(quantity="0.01", price="40000", newClientOrderId="resting").json
+    simulator.stop(signal.SIGKILL)
+
+    customer.simulator = start("--state", tmp_path)
+
+    assert customer.balances()["USDT"] == ("600.00000000", "400.00000000")
+    assert customer.order(quantity="0.001", price="40000", newClientOrderId="resting").code == -2010
+    assert customer.call("DELETE", "order", symbol="BTCUSDT", orderId=order["orderId"]).json["status"] == "CANCELED"
+
+
+def test_history_is_the_same_after_a_restart(start, tmp_path):
+    simulator = start("--state", tmp_path)
+    path = f"/api/v3/klines?symbol=ETHUSDT&interval=1s&limit=50&endTime={int(time.time() * 1000) - 5000}"
+    before = simulator.get(path).json
+    simulator.stop(signal.SIGKILL)
+    assert start("--state", tmp_path).get(path).json == before
+
+
+def test_a_fast_market_goes_on_where_its_clock_would_be(start, tmp_path):
+    simulator = start("--state", tmp_path, "--speed", 100)
+    before = simulator.sim("GET", "clock").json["market_ms"]
+    simulator.stop(signal.SIGKILL)
+    after = start("--state", tmp_path, "--speed", 100).sim("GET", "clock").json["market_ms"]
+    assert before <= after < before + 100 * 10_000
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_closes_websockets_politely_and_quickly(start, number):
+    simulator = start()
+
+    async def scenario() -> None:
+        streams = [await websockets.connect(simulator.ws + path) for path in ("/ws/btcusdt@trade", "/ws-api/v3")]
+        started = time.monotonic()
+        simulator.process.send_signal(number)
+        for stream in streams:
+            await asyncio.wait_for(stream.wait_closed(), 5)
+            assert stream.close_code == 1001
+        assert simulator.process.wait(5) == 0
+        assert time.monotonic() - started < 2
+
+    asyncio.run(scenario())
+
+
+def test_the_first_line_says_where_it_is(start):
+    simulator = start("--seed", 3)
+    want = f"Simulator on http://127.0.0.1:{simulator.port}, generated market, seed 3, speed 1\n"
+    assert simulator.errors.read_text() == want
+
+
+def run_to_its_end(*args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "simulator", *args]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+
+
+def test_a_taken_port_is_one_sentence():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run_to_its_end("--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "give another --port" in done.stderr
+
+
+def test_a_state_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run_to_its_end("--port", "0", "--state", str(tmp_path / "file" / "deeper"))
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+def test_help_explains_every_option():
+    text = run_to_its_end("--help").stdout
+    for option in ("host", "port", "replay", "rebase", "loop", "speed", "seed", "history", "start-delay", "state"):
+        assert f"--{option}" in text
+
+
+def test_the_index_lists_the_routes(simulator):
+    assert "/api/v3" in json.loads(simulator.get("/").text)["routes"]
