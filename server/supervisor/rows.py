@@ -1,0 +1,167 @@
+"""What the supervisor reads from and writes into the rows of bots and runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, insert, select, update
+
+from server.storage import ledger
+from server.storage.ledger import ENDED, RUNNING, SETTLED, SPAWNING
+from server.storage.models import Bot, BotRun, JournalOffset, SupervisorBeat, TradingOrder
+from server.supervisor.decisions import Verdict
+from server.supervisor.ingest import ensure_offset
+from shared.states import BotState, DesiredState, PositionState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BotRow:
+    """What people want of one bot, and the state of its newest run."""
+
+    id: int
+    name: str
+    desired: DesiredState
+    told: tuple[int, str, bool]
+    """What a live process has to be told of when it changes: config version, desired state, halted."""
+    start_requests: int
+    faulted_at: int | None
+    status: BotState
+    generation: int
+    run_state: str | None
+    run_created_ms: int
+
+    @property
+    def run_id(self) -> str:
+        """The newest run."""
+        return f"{self.id}.{self.generation}"
+
+    @property
+    def run_is_open(self) -> bool:
+        """Its end has not been written."""
+        return self.run_state in (SPAWNING, RUNNING)
+
+    @property
+    def is_faulted(self) -> bool:
+        """Given up until a person presses start again."""
+        return self.faulted_at is not None and self.start_requests <= self.faulted_at
+
+
+def load_bots(connection: Connection) -> list[BotRow]:
+    """All bots that were ever started or are wanted now; an archived one is wanted stopped."""
+    newest = and_(BotRun.bot_id == Bot.id, BotRun.generation == Bot.generation)
+    rows = connection.execute(
+        select(
+            Bot.id, Bot.name, Bot.desired_state, Bot.halted, Bot.config_version, Bot.start_requests,
+            Bot.faulted_at_start_request, Bot.status, Bot.generation, Bot.archived_ms, BotRun.state, BotRun.created_ms,
+        ).join(BotRun, newest, isouter=True).order_by(Bot.id)
+    )  # fmt: skip
+    return [
+        BotRow(
+            id=row.id,
+            name=row.name,
+            desired=DesiredState.STOPPED if row.archived_ms is not None else DesiredState(row.desired_state),
+            told=(row.config_version, row.desired_state, row.halted),
+            start_requests=row.start_requests,
+            faulted_at=row.faulted_at_start_request,
+            status=BotState(row.status),
+            generation=row.generation,
+            run_state=row.state,
+            run_created_ms=row.created_ms or 0,
+        )
+        for row in rows
+    ]
+
+
+def open_run(connection: Connection, bot_id: int, now: int) -> int:
+    """Take the next generation, with its journal's offset."""
+    generation = ledger.open_run(connection, bot_id, now)
+    ensure_offset(connection, bot_id, generation)
+    return generation
+
+
+def note_process(connection: Connection, bot_id: int, generation: int, pid: int, now: int) -> None:
+    """A run has a process; also for a run that this database never heard of (an older backup was restored)."""
+    run = _run(bot_id, generation)
+    if connection.execute(select(BotRun.id).where(*run)).first() is None:
+        connection.execute(
+            insert(BotRun).values(
+                bot_id=bot_id, generation=generation, state=RUNNING, pid=pid, created_ms=now, wanted=False
+            )
+        )
+    connection.execute(update(BotRun).where(*run).values(state=RUNNING, pid=pid, ended_ms=None))
+    connection.execute(
+        update(JournalOffset)
+        .where(JournalOffset.bot_id == bot_id, JournalOffset.generation == generation)
+        .values(done=False)
+    )
+    ensure_offset(connection, bot_id, generation)
+    connection.execute(
+        update(Bot).where(Bot.id == bot_id).values(pid=pid, generation=generation, run_id=f"{bot_id}.{generation}")
+    )
+
+
+def load_deaths(connection: Connection, bot_id: int) -> list[int]:
+    """When the bot's runs ended unwanted, of those that still count (UTC ms)."""
+    table = BotRun
+    ends = connection.execute(
+        select(table.ended_ms)
+        .where(table.bot_id == bot_id, table.state == ENDED, table.wanted.is_(False))
+        .order_by(table.generation.desc())
+        .limit(100)
+    ).scalars()
+    return [ended_ms for ended_ms in ends if ended_ms is not None]
+
+
+def load_last_end(connection: Connection, bot_id: int) -> int | None:
+    """When the bot's newest ended run ended (UTC ms)."""
+    return connection.execute(select(func.max(BotRun.ended_ms)).where(BotRun.bot_id == bot_id)).scalar_one()
+
+
+def write_end(
+    connection: Connection,
+    bot: BotRow,
+    generation: int,
+    *,
+    code: int | None,
+    reason: str | None,
+    wanted: bool,
+    verdict: Verdict,
+    now: int,
+) -> None:
+    """A run has ended: its row, and what follows for the bot."""
+    run_id = f"{bot.id}.{generation}"
+    ended: dict[str, Any] = {"state": ENDED, "ended_ms": now, "wanted": wanted}
+    ended |= {"exit_code": code, "exit_reason": reason}
+    connection.execute(update(BotRun).where(*_run(bot.id, generation)).values(**ended))
+    connection.execute(update(Bot).where(Bot.id == bot.id, Bot.run_id == run_id).values(pid=None))
+    ensure_offset(connection, bot.id, generation)
+    if verdict.is_fault:
+        connection.execute(update(Bot).where(Bot.id == bot.id).values(faulted_at_start_request=Bot.start_requests))
+        connection.execute(update(BotRun).where(BotRun.bot_id == bot.id, BotRun.state == ENDED).values(state=SETTLED))
+    if verdict.note:
+        ledger.add_note(connection, bot.id, run_id, "bot_fault" if verdict.is_fault else "bot_ended", verdict.note, now)
+    status, words = verdict.status, verdict.reason
+    if bot.is_faulted and status is BotState.STARTING:
+        status = BotState.ERROR  # a close-only attempt has failed; the fault stands
+    ledger.set_status(connection, bot.id, status, words, now)
+
+
+def has_open_position(connection: Connection, bot_id: int) -> bool:
+    """Whether the bot has a position that needs guarding."""
+    open_states = [PositionState.PENDING.value, PositionState.ACTIVE.value]
+    found = connection.execute(
+        select(TradingOrder.id).where(TradingOrder.bot_id == bot_id, TradingOrder.status.in_(open_states)).limit(1)
+    )
+    return found.first() is not None
+
+
+def write_beat(connection: Connection, pid: int, started_ms: int, now: int, lag_bytes: int) -> None:
+    """The supervisor's sign of life."""
+    values = {"pid": pid, "started_ms": started_ms, "beat_ms": now, "journal_lag_bytes": lag_bytes}
+    if not connection.execute(update(SupervisorBeat).where(SupervisorBeat.id == 1).values(**values)).rowcount:
+        connection.execute(insert(SupervisorBeat).values(id=1, **values))
+
+
+def _run(bot_id: int, generation: int) -> tuple[Any, ...]:
+    return BotRun.bot_id == bot_id, BotRun.generation == generation

@@ -1,0 +1,336 @@
+"""The loop that makes processes match the rows: observe, decide (`decisions.py`), act.
+
+Each round reads what people want, moves journal lines into rows, and looks after one bot after the other; what goes
+wrong with one bot never keeps the others waiting. Nothing here is remembered that the rows, the locks and the journals
+do not say as well, so a supervisor may be killed at any point: the bots trade on, and the next supervisor adopts them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from server.settings import Settings
+from server.storage import ledger
+from server.storage.engine import read, write
+from server.storage.ledger import SPAWNING
+from server.storage.times import now_ms
+from server.supervisor import decisions, rows
+from server.supervisor.decisions import Action, End, ExitCode, Life, Observation, Policy, judge_end, next_action
+from server.supervisor.health import Pulse
+from server.supervisor.identity import Free, Identity, Unidentified, probe, read_identity
+from server.supervisor.ingest import Heard, Ingest
+from server.supervisor.journal import first_file, last_words
+from server.supervisor.launcher import Process, adopt
+from server.supervisor.rows import BotRow
+from shared.errors import FlotillaError
+from shared.states import BotState, DesiredState
+from shared.tickets import RunTicket
+
+log = structlog.get_logger(__name__)
+
+BEAT_EVERY_S = 1.0
+STRANGER_AFTER_S = 5.0
+
+TicketMaker = Callable[..., RunTicket]
+"""``(connection, bot_id, generation, close_only=…)``; raises `FlotillaError` in words for a bot that cannot run."""
+
+
+class Starter(Protocol):
+    """Starts a process for a ticket."""
+
+    def spawn(self, ticket: RunTicket) -> Process: ...
+
+
+@dataclass(slots=True)
+class View:
+    """What is remembered of one bot between rounds."""
+
+    process: Process | None = None
+    pulse: Pulse = field(default_factory=Pulse)
+    told: tuple[int, str, bool] | None = None
+    listens: bool = False
+    stopping_at: float | None = None
+    aborted_at: float | None = None
+    kill_reason: str | None = None
+    looked: bool = False
+    stranger_since: float | None = None
+    deaths_ms: list[int] = field(default_factory=list)
+    last_end_ms: int | None = None
+    jitter: float = 0.0
+
+
+class Supervisor:
+    """Looks after all bots of one home folder. With *ending* every bot is brought to its end and none is started."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        launcher: Starter,
+        make_ticket: TicketMaker,
+        *,
+        policy: Policy | None = None,
+        ending: bool = False,
+        jitter: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._engine, self._launcher, self._make_ticket = settings, engine, launcher, make_ticket
+        self._policy = policy or Policy()
+        self._ending, self._jitter, self._clock = ending, jitter, clock
+        self._ingest = Ingest(engine, settings.home / "journals")
+        self._views: dict[int, View] = {}
+        self._started_ms = now_ms()
+        self._last_round = clock()
+        self._last_beat = float("-inf")
+        self._may_spawn = True
+
+    def tick(self) -> None:
+        """One round. A database that cannot be reached leaves everything as it is until the next one."""
+        now = self._clock()
+        elapsed, self._last_round = now - self._last_round, now
+        self._may_spawn = True
+        try:
+            heard = self._ingest.step()
+            with read(self._engine) as connection:
+                bots = rows.load_bots(connection)
+        except OperationalError as error:
+            log.warning("database_not_reached", reason=str(error.orig))
+            return
+        for bot in bots:
+            try:
+                self._care_for(bot, heard, elapsed)
+            except Exception:
+                log.exception("bot_not_looked_after", bot_id=bot.id)
+        self._beat(now)
+
+    def is_finished(self) -> bool:
+        """When ending: no bot runs any more, and every journal is in the rows."""
+        return all(v.process is None and v.looked for v in self._views.values()) and self._ingest.is_complete()
+
+    def live(self) -> list[int]:
+        """Ids of the bots whose processes are known to run."""
+        return [bot_id for bot_id, view in self._views.items() if view.process is not None]
+
+    def kill_all(self) -> None:
+        """End every process at once, without order."""
+        for view in self._views.values():
+            if view.process is not None:
+                view.kill_reason = view.kill_reason or "killed: the time to end in order was over"
+                view.process.send(signal.SIGKILL)
+
+    # --- observe --------------------------------------------------------------------------------------------------
+
+    def _care_for(self, bot: BotRow, heard: dict[str, Heard], elapsed: float) -> None:
+        view = self._views.get(bot.id) or self._first_view(bot)
+        if view.process is not None and view.process.has_exited():
+            self._note_end(bot, view)
+            return
+        self._listen(view, heard, elapsed)
+        life = Life.ALIVE if view.process is not None else self._look_for(bot, view)
+        action = next_action(self._observe(bot, view, life), self._policy)
+        self._act(bot, view, action)
+
+    def _first_view(self, bot: BotRow) -> View:
+        view = View(jitter=self._jitter())
+        with read(self._engine) as connection:
+            view.deaths_ms = rows.load_deaths(connection, bot.id)
+            view.last_end_ms = rows.load_last_end(connection, bot.id)
+        self._views[bot.id] = view
+        return view
+
+    def _listen(self, view: View, heard: dict[str, Heard], elapsed: float) -> None:
+        said = heard.get(view.process.run_id) if view.process is not None else None
+        if said is None:
+            return
+        if said.at_end:
+            view.pulse.advance(elapsed)
+        view.pulse.saw(set(said.types))
+        view.listens = said.has_lines
+
+    def _observe(self, bot: BotRow, view: View, life: Life) -> Observation:
+        now, wall = self._clock(), now_ms()
+        wanted_gone = life is Life.NONE and bot.is_faulted and not self._ending
+        return Observation(
+            desired=DesiredState.STOPPED if self._ending else bot.desired,
+            life=life,
+            faulted=bot.is_faulted,
+            has_open_position=self._has_open_position(bot.id) if wanted_gone else False,
+            told=view.told == bot.told,
+            listens=view.listens,
+            stopping_s=None if view.stopping_at is None else now - view.stopping_at,
+            quiet_s=view.pulse.quiet_s,
+            silent_s=view.pulse.silent_s,
+            silence_limit_s=view.pulse.limit_s(self._policy.health),
+            aborted_s=None if view.aborted_at is None else now - view.aborted_at,
+            death_ages_s=tuple((wall - ms) / 1000 for ms in view.deaths_ms),
+            since_end_s=float("inf") if view.last_end_ms is None else abs(wall - view.last_end_ms) / 1000,
+            jitter=view.jitter,
+            status=bot.status,
+        )
+
+    def _has_open_position(self, bot_id: int) -> bool:
+        with read(self._engine) as connection:
+            return rows.has_open_position(connection, bot_id)
+
+    def _look_for(self, bot: BotRow, view: View) -> Life:
+        """Find the process of a bot that we hold none of."""
+        lock = self._lock(bot.id)
+        if view.looked and not bot.run_is_open and view.stranger_since is None:
+            return Life.NONE
+        age_s = (now_ms() - bot.run_created_ms) / 1000
+        if bot.run_state == SPAWNING and 0 <= age_s < self._policy.awaited_s:
+            written = read_identity(lock)  # looked at before the lock is tried: that would disturb who is to take it
+            if written is None or written.run_id != bot.run_id:
+                return Life.AWAITED
+        return self._settle_lock(bot, view, probe(lock))
+
+    def _settle_lock(self, bot: BotRow, view: View, holder: Free | Unidentified | Identity) -> Life:
+        view.looked = True
+        if isinstance(holder, Identity):
+            return self._adopt(bot, view, holder)
+        if isinstance(holder, Unidentified):
+            self._note_stranger(bot, view)
+            return Life.UNKNOWN
+        view.stranger_since = None
+        if bot.run_is_open:
+            never_came = "its process never came up" if bot.run_state == SPAWNING else None
+            self._write_end(bot, view, bot.generation, code=None, reason=never_came)
+            return Life.AWAITED  # decided in the next round, from the rows just written
+        return Life.NONE
+
+    def _adopt(self, bot: BotRow, view: View, identity: Identity) -> Life:
+        process = adopt(identity)
+        if process is None:
+            return Life.UNKNOWN  # ended this instant; the next round sees a free lock
+        with write(self._engine) as connection:
+            rows.note_process(connection, bot.id, process.generation, process.pid, now_ms())
+        self._hold(view, process, told=None)
+        log.info("bot_adopted", bot_id=bot.id, run_id=process.run_id, pid=process.pid)
+        return Life.ALIVE
+
+    def _hold(self, view: View, process: Process, told: tuple[int, str, bool] | None) -> None:
+        view.process, view.told, view.pulse = process, told, Pulse()
+        view.listens, view.looked, view.stranger_since = False, True, None
+        view.stopping_at = view.aborted_at = view.kill_reason = None
+
+    def _note_stranger(self, bot: BotRow, view: View) -> None:
+        now = self._clock()
+        if view.stranger_since is None:
+            view.stranger_since = now
+        elif now - view.stranger_since >= STRANGER_AFTER_S and bot.status is not BotState.ERROR:
+            reason = f"A process that cannot be identified holds {self._lock(bot.id)}. End it, then press start."
+            with write(self._engine) as connection:
+                ledger.set_status(connection, bot.id, BotState.ERROR, reason, now_ms())
+                ledger.add_note(connection, bot.id, bot.run_id, "lock_held", reason, now_ms())
+
+    # --- act ------------------------------------------------------------------------------------------------------
+
+    def _act(self, bot: BotRow, view: View, action: Action) -> None:
+        match action:
+            case decisions.Spawn(close_only=close_only):
+                if self._may_spawn:
+                    self._may_spawn = False  # one a round: many at once would starve each other
+                    self._spawn(bot, view, close_only)
+            case decisions.Terminate():
+                self._terminate(bot, view)
+            case decisions.Tell():
+                view.told = bot.told
+                self._send(view, signal.SIGHUP)
+            case decisions.Abort(reason=reason):
+                view.aborted_at, view.kill_reason = self._clock(), f"killed: {reason}"
+                log.error("bot_silent", bot_id=bot.id, reason=reason)
+                self._send(view, signal.SIGABRT)
+            case decisions.Kill(reason=reason):
+                view.kill_reason = f"killed: {reason}"
+                log.error("bot_killed", bot_id=bot.id, reason=reason)
+                self._send(view, signal.SIGKILL)
+            case decisions.Settle():
+                if not (self._ending and bot.status is BotState.ERROR):
+                    self._set_status(bot, BotState.STOPPED)
+
+    def _spawn(self, bot: BotRow, view: View, close_only: bool) -> None:
+        if self._settle_lock(bot, view, probe(self._lock(bot.id))) is not Life.NONE:
+            return
+        with write(self._engine) as connection:
+            generation = rows.open_run(connection, bot.id, now_ms())
+            ledger.set_status(connection, bot.id, BotState.STARTING, "Close-only" if close_only else None, now_ms())
+        try:
+            with write(self._engine) as connection:
+                ticket = self._make_ticket(connection, bot.id, generation, close_only=close_only)
+            process = self._launcher.spawn(ticket)
+        except FlotillaError as error:
+            self._write_end(bot, view, generation, code=ExitCode.UNUSABLE, reason=error.message)
+            return
+        except OSError as error:
+            self._write_end(bot, view, generation, code=ExitCode.TEMPORARY, reason=f"not started: {error.strerror}")
+            return
+        self._hold(view, process, told=bot.told)
+        with write(self._engine) as connection:
+            rows.note_process(connection, bot.id, generation, process.pid, now_ms())
+        log.info("bot_spawned", bot_id=bot.id, run_id=process.run_id, pid=process.pid, close_only=close_only)
+
+    def _terminate(self, bot: BotRow, view: View) -> None:
+        view.stopping_at, view.pulse.quiet_s = self._clock(), 0.0
+        self._send(view, signal.SIGTERM)
+        self._set_status(bot, BotState.STOPPING)
+
+    def _send(self, view: View, number: signal.Signals) -> None:
+        if view.process is not None:
+            view.process.send(number)
+
+    def _set_status(self, bot: BotRow, status: BotState) -> None:
+        with write(self._engine) as connection:
+            ledger.set_status(connection, bot.id, status, None, now_ms())
+
+    # --- the end of a run -----------------------------------------------------------------------------------------
+
+    def _note_end(self, bot: BotRow, view: View) -> None:
+        process = view.process
+        assert process is not None
+        self._write_end(bot, view, process.generation, code=process.exit_code, reason=view.kill_reason)
+        process.close()
+        view.process = None
+
+    def _write_end(
+        self, bot: BotRow, view: View, generation: int, *, code: int | None, reason: str | None = None
+    ) -> None:
+        run_id = f"{bot.id}.{generation}"
+        words = last_words(self._settings.journals(bot.id), run_id, first_file(run_id))
+        if words is not None:
+            code = words.code if code is None else code
+            reason = reason or words.reason
+        wanted = view.stopping_at is not None or self._ending or bot.desired is DesiredState.STOPPED
+        now = now_ms()
+        deaths = self._policy.restart.recent([(now - ms) / 1000 for ms in view.deaths_ms]) + (not wanted)
+        verdict = judge_end(End(code=code, reason=reason, wanted=wanted, deaths=deaths), self._policy)
+        with write(self._engine) as connection:
+            rows.write_end(
+                connection, bot, generation, code=code, reason=reason, wanted=wanted, verdict=verdict, now=now
+            )
+            view.deaths_ms = rows.load_deaths(connection, bot.id)
+        view.last_end_ms, view.jitter, view.stopping_at = now, self._jitter(), None
+        log.info("bot_ended", bot_id=bot.id, run_id=run_id, code=code, reason=reason, wanted=wanted)
+
+    def _beat(self, now: float) -> None:
+        if now - self._last_beat < BEAT_EVERY_S:
+            return
+        self._last_beat = now
+        try:
+            with write(self._engine) as connection:
+                rows.write_beat(connection, os.getpid(), self._started_ms, now_ms(), self._ingest.lag_bytes)
+        except OperationalError as error:
+            log.warning("beat_not_written", reason=str(error.orig))
+
+    def _lock(self, bot_id: int) -> Path:
+        return self._settings.journals(bot_id) / "lock"

@@ -1,0 +1,257 @@
+"""A home folder with a database, fake bots that speak JSON lines and hold the lock, and supervisors in any number."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert, select, update
+
+from server.settings import CHECKOUT, Settings, load_settings
+from server.storage.engine import make_engine, migrate, read, write
+from server.storage.models import Bot, BotRun, DeadLetter, Event, JournalOffset, TradingConfigVersion
+from server.supervisor.decisions import Policy
+from server.supervisor.identity import Identity, boot_id, has_exited, open_process, read_identity, start_ticks
+from server.supervisor.launcher import Launcher
+from server.supervisor.run_tickets import make_ticket
+from server.supervisor.supervisor import Supervisor
+
+FAKE_BOT = """
+import fcntl, json, os, signal, sys, time
+from pathlib import Path
+args = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+with os.fdopen(int(args["--ticket-fd"]), "rb") as f:
+    ticket = json.load(f)
+home = Path(ticket["home"]); bot = ticket["bot_id"]; run_id = f"{bot}.{ticket['generation']}"
+plan = json.loads((home / "plan.json").read_text()) if (home / "plan.json").exists() else {}
+lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit(73)
+ticks = int(open("/proc/self/stat").read().rpartition(")")[2].split()[19])
+boot = open("/proc/sys/kernel/random/boot_id").read().strip()
+os.ftruncate(lock, 0)
+os.pwrite(lock, json.dumps({"pid": os.getpid(), "start_ticks": ticks, "boot_id": boot,
+                            "generation": ticket["generation"], "run_id": run_id}).encode(), 0)
+seq, out = 0, 1
+def say(type_, cut=None, **data):
+    global seq
+    seq += 1
+    line = json.dumps({"v": 1, "bot_id": bot, "run_id": run_id, "seq": seq, "ts": int(time.time() * 1000),
+                       "type": type_, "data": data}).encode() + b"\\n"
+    os.write(out, line[:cut] if cut else line)
+stop = []
+hups = []
+signal.signal(signal.SIGTERM, lambda *a: stop.append(1))
+signal.signal(signal.SIGHUP, lambda *a: hups.append(1))
+version = ticket["document"]["config_version"]
+say("started", version="0", pid=os.getpid(), strategy="rsi", symbol="BTCUSDC", exchange="simulator", mode="paper",
+    interval="1s", config_version=version, model_sha256=None)
+if "exit" in plan:
+    say("exit", code=plan["exit"], reason=plan.get("reason", ""))
+    sys.exit(plan["exit"])
+if plan.get("crash"):
+    os.kill(os.getpid(), 9)
+say("status", status="running" if ticket["document"]["control"]["desired"] == "running" else "paused", reason=None)
+part = 1
+beat = 0.0
+sent = 0
+while not stop:
+    now = time.monotonic()
+    if now - beat > 0.2 and not plan.get("mute"):
+        beat = now
+        say("heartbeat", last_candle_ms=1, last_price=1.0, loop_lag_ms=0, latency_p50_us=None, latency_p99_us=None,
+            decisions=0, above_threshold=0, blocked={}, best_score=None, last_decision_ms=2, decision_digest="",
+            open_orders=0, positions=0, unrealised_pnl="0", rss_mib=1.5, cpu_s=0, config_version=version, errors={},
+            streams={})
+    for _ in range(plan.get("lines", 0)):
+        sent += 1
+        say("log", level="info", message=f"line {sent}")
+    if plan.get("rotate") and seq > plan["rotate"] * part:
+        part += 1
+        name = f"{run_id}.{part}.jsonl"
+        say("rotate", next=name)
+        fd = os.open(home / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(fd, out); os.close(fd)
+    if plan.get("tear") and seq > plan["tear"]:
+        say("log", cut=30, level="info", message="torn")
+        os.kill(os.getpid(), 9)
+    if hups:
+        hups.clear()
+        say("config.applied", version=99, changed=[])
+    time.sleep(0.02)
+if plan.get("deaf"):
+    while True:
+        time.sleep(1)
+for step in range(plan.get("slow_stop", 0)):
+    say("status", status="stopping", reason=f"step {step}")
+    time.sleep(0.2)
+say("exit", code=0, reason="asked to stop")
+"""
+
+RUNNER = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from conftest import Fleet
+from pathlib import Path
+fleet = Fleet(Path({home!r}), Path({program!r}), create=False)
+supervisor = fleet.supervisor(**{options!r})
+print("up", flush=True)
+while True:
+    supervisor.tick()
+    time.sleep(0.05)
+"""
+
+
+class Fleet:
+    """One installation under test."""
+
+    def __init__(self, home: Path, program: Path, *, create: bool = True) -> None:
+        self.home, self.program = home, program
+        self.settings: Settings = load_settings({"FLOTILLA_HOME": str(home)})
+        if create:
+            program.write_text(FAKE_BOT)
+            migrate(self.settings)
+        self.engine: Engine = make_engine(self.settings.database_url)
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    def add_bot(self, desired: str = "running", **plan: Any) -> int:
+        with write(self.engine) as connection:
+            result = connection.execute(
+                insert(Bot).values(
+                    name="b", description="", strategy="rsi", symbol="BTCUSDC", exchange="simulator", mode="paper",
+                    interval="1s", tags=[], desired_state=desired, halted=False, config_version=1, generation=0,
+                    created_ms=0, updated_ms=0, start_requests=1, status="stopped",
+                )
+            )  # fmt: skip
+            bot_id: int = result.inserted_primary_key[0]  # type: ignore[index]
+            connection.execute(
+                insert(TradingConfigVersion).values(
+                    bot_id=bot_id, version=1, config={}, diff={}, author="t", created_ms=0
+                )
+            )
+        self.plan(bot_id, **plan)
+        return bot_id
+
+    def plan(self, bot_id: int, **plan: Any) -> None:
+        folder = self.settings.journals(bot_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "plan.json").write_text(json.dumps(plan))
+
+    def supervisor(self, *, policy: Policy | None = None, ending: bool = False) -> Supervisor:
+        def ticket(connection: Any, bot_id: int, generation: int, *, close_only: bool = False) -> Any:
+            vault: Any = None
+            return make_ticket(connection, self.settings, vault, bot_id, generation, close_only=close_only)
+
+        return Supervisor(
+            self.settings, self.engine, Launcher(self.program), ticket, policy=policy, ending=ending, jitter=lambda: 0.0
+        )
+
+    def supervisor_process(self) -> subprocess.Popen[bytes]:
+        code = RUNNER.format(
+            tests=str(Path(__file__).parent), home=str(self.home), program=str(self.program), options={}
+        )
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=CHECKOUT)
+        self.children.append(child)
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"
+        return child
+
+    def run(self, supervisor: Supervisor, until: Callable[[], bool], seconds: float = 20) -> None:
+        def step() -> bool:
+            supervisor.tick()
+            return until()
+
+        wait_for(step, seconds)
+
+    def set(self, bot_id: int, **values: Any) -> None:
+        with write(self.engine) as connection:
+            connection.execute(update(Bot).where(Bot.id == bot_id).values(**values))
+
+    def bot(self, bot_id: int) -> Any:
+        with read(self.engine) as connection:
+            return connection.execute(select(Bot).where(Bot.id == bot_id)).one()
+
+    def rows(self, table: Any, bot_id: int) -> list[Any]:
+        with read(self.engine) as connection:
+            return list(connection.execute(select(table).where(table.bot_id == bot_id).order_by(table.id)))
+
+    def runs(self, bot_id: int) -> list[Any]:
+        return self.rows(BotRun, bot_id)
+
+    def events(self, bot_id: int, type_: str | None = None) -> list[Any]:
+        return [e for e in self.rows(Event, bot_id) if type_ in (None, e.type)]
+
+    def dead_letters(self, bot_id: int) -> list[Any]:
+        return self.rows(DeadLetter, bot_id)
+
+    def offsets(self, bot_id: int) -> list[Any]:
+        return self.rows(JournalOffset, bot_id)
+
+    def identity(self, bot_id: int) -> Identity | None:
+        return read_identity(self.settings.journals(bot_id) / "lock")
+
+    def kill_bot(self, bot_id: int, number: int = signal.SIGKILL) -> int:
+        identity = self.identity(bot_id)
+        assert identity is not None
+        os.kill(identity.pid, number)
+        return identity.pid
+
+    def journal_lines(self, bot_id: int) -> list[dict[str, Any]]:
+        """Every whole line on disk, the witness that rows are compared with."""
+        lines: list[dict[str, Any]] = []
+        for path in sorted(self.settings.journals(bot_id).glob("*.jsonl")):
+            whole = path.read_bytes().rpartition(b"\n")[0]
+            lines += [json.loads(line) for line in whole.splitlines()]
+        return sorted(lines, key=lambda e: (e["run_id"], e["seq"]))
+
+    def close(self) -> None:
+        for child in self.children:
+            child.kill()
+            child.wait()
+            if child.stdout:
+                child.stdout.close()
+        for folder in self.settings.home.glob("journals/*/lock"):
+            identity = read_identity(folder)
+            descriptor = open_process(identity) if identity else None
+            if identity and descriptor is not None:
+                os.kill(identity.pid, signal.SIGKILL)
+                wait_for(lambda d=descriptor: has_exited(d), 5)  # type: ignore[misc]
+                os.close(descriptor)
+        self.engine.dispose()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Look again and again until *condition* holds; the test fails when it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "condition did not come true in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(tmp_path / "home", tmp_path / "fake_bot.py")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def waiting() -> Callable[..., None]:
+    return wait_for
+
+
+@pytest.fixture
+def own_identity() -> Identity:
+    ticks = start_ticks(os.getpid())
+    assert ticks is not None
+    return Identity(pid=os.getpid(), start_ticks=ticks, boot_id=boot_id(), generation=1, run_id="1.1")

@@ -1,0 +1,247 @@
+"""Real processes: fake bots under supervisors that come and go."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from sqlalchemy import insert
+
+from server.storage.engine import write
+from server.storage.models import TradingOrder
+from server.supervisor import rows
+from server.supervisor.backoff import RestartPolicy
+from server.supervisor.decisions import Policy
+from server.supervisor.health import HealthPolicy
+from server.supervisor.identity import start_ticks
+
+QUICK = Policy(
+    restart=RestartPolicy(base_s=0.05, close_only_every_s=0.2),
+    health=HealthPolicy(starting_s=5, silent_s=1.0, dump_s=0.2),
+    stop_s=1.0,
+    awaited_s=1.0,
+)
+
+
+def test_a_wanted_bot_is_started_and_reports_into_the_rows(fleet: Any) -> None:
+    bot = fleet.add_bot()
+
+    fleet.run(fleet.supervisor(), lambda: fleet.bot(bot).heartbeat_ms is not None)
+
+    row = fleet.bot(bot)
+    assert (row.status, row.run_id, row.pid) == ("running", f"{bot}.1", fleet.identity(bot).pid)
+    assert (row.rss_mib, row.market_ms, row.last_decision_ms) == (1.5, 1, 2)
+    assert not fleet.events(bot, "heartbeat")
+
+
+def test_a_bot_that_is_no_longer_wanted_ends_in_order_and_stays_ended(fleet: Any) -> None:
+    bot = fleet.add_bot()
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
+
+    fleet.set(bot, desired_state="stopped")
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "stopped" and fleet.offsets(bot)[-1].done)
+
+    (run,) = fleet.runs(bot)
+    assert (run.state, run.exit_code, run.exit_reason, run.wanted) == ("ended", 0, "asked to stop", True)
+    assert fleet.bot(bot).pid is None
+    assert fleet.events(bot)[-1].type == "exit"
+
+
+def test_progress_extends_the_time_to_stop_and_silence_does_not(fleet: Any) -> None:
+    slow, deaf = fleet.add_bot(slow_stop=8), fleet.add_bot(deaf=True)
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: all(fleet.bot(b).status == "running" for b in (slow, deaf)))
+
+    for bot in (slow, deaf):
+        fleet.set(bot, desired_state="stopped")
+    fleet.run(supervisor, lambda: all(fleet.bot(b).status == "stopped" for b in (slow, deaf)))
+
+    assert fleet.runs(slow)[0].exit_code == 0
+    assert (fleet.runs(deaf)[0].exit_code, fleet.runs(deaf)[0].wanted) == (-9, True)
+
+
+def test_a_changed_config_reaches_the_bot_by_signal(fleet: Any) -> None:
+    bot = fleet.add_bot()
+    supervisor = fleet.supervisor()
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
+
+    fleet.set(bot, config_version=2)
+    fleet.run(supervisor, lambda: fleet.bot(bot).applied_config_version == 99, seconds=2)
+
+    assert len(fleet.events(bot, "config.applied")) == 1
+
+
+def test_a_killed_bot_is_started_again_at_once_with_the_next_generation(fleet: Any) -> None:
+    bot = fleet.add_bot()
+    supervisor = fleet.supervisor()
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
+
+    fleet.kill_bot(bot)
+    fleet.run(supervisor, lambda: fleet.bot(bot).run_id == f"{bot}.2" and fleet.bot(bot).status == "running")
+
+    first, _ = fleet.runs(bot)
+    assert (first.exit_code, first.wanted) == (-9, False)
+
+
+def test_a_stopped_process_is_killed_after_missed_heartbeats_and_replaced(fleet: Any) -> None:
+    bot = fleet.add_bot()
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
+
+    fleet.kill_bot(bot, signal.SIGSTOP)
+    fleet.run(supervisor, lambda: fleet.bot(bot).run_id == f"{bot}.2")
+
+    assert fleet.runs(bot)[0].exit_reason.startswith("killed: no heartbeat")
+
+
+def test_an_unusable_config_stops_one_bot_with_its_reason_until_start_is_pressed_again(fleet: Any) -> None:
+    bad, good = fleet.add_bot(exit=78, reason="The model has 3 features, not 48."), fleet.add_bot()
+    supervisor = fleet.supervisor(policy=QUICK)
+
+    fleet.run(supervisor, lambda: fleet.bot(bad).status == "error" and fleet.bot(good).status == "running")
+
+    row = fleet.bot(bad)
+    assert (row.status_reason, row.faulted_at_start_request) == ("The model has 3 features, not 48.", 1)
+    for _ in range(20):
+        supervisor.tick()
+    assert len(fleet.runs(bad)) == 1
+
+    fleet.plan(bad)
+    fleet.set(bad, start_requests=2)
+    fleet.run(supervisor, lambda: fleet.bot(bad).status == "running")
+
+
+def test_a_ticket_that_cannot_be_made_is_an_error_in_words(fleet: Any) -> None:
+    bot = fleet.add_bot()
+    fleet.set(bot, mode="trade")
+
+    fleet.run(fleet.supervisor(), lambda: fleet.bot(bot).status == "error")
+
+    assert "has no exchange credential" in fleet.bot(bot).status_reason
+
+
+def test_a_bot_that_dies_again_and_again_is_given_up_also_by_the_next_supervisor(fleet: Any) -> None:
+    bot = fleet.add_bot(crash=True)
+    fleet.run(fleet.supervisor(policy=QUICK), lambda: len(fleet.runs(bot)) >= 3)
+
+    fleet.run(fleet.supervisor(policy=QUICK), lambda: fleet.bot(bot).status == "error")
+
+    assert len(fleet.runs(bot)) == 5
+    assert fleet.bot(bot).status_reason.startswith("Crash loop: 5 ends in 10 minutes")
+    assert any("Crash loop" in e.data["message"] for e in fleet.events(bot, "alert"))
+
+    fleet.plan(bot)
+    fleet.set(bot, start_requests=2)
+    fleet.run(fleet.supervisor(policy=QUICK), lambda: fleet.bot(bot).status == "running")
+
+
+def test_a_crash_loop_with_an_open_position_goes_on_close_only(fleet: Any) -> None:
+    bot = fleet.add_bot(crash=True)
+    with write(fleet.engine) as connection:
+        connection.execute(
+            insert(TradingOrder).values(
+                bot_id=bot, position_key=1, symbol="BTCUSDC", side="BUY", status="active", quantity=1, opened_ms=1,
+                fees=0, entry_logic="", exit_logic="", config_version=1, exchange="simulator", mode="paper",
+                document={},
+            )
+        )  # fmt: skip
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: fleet.bot(bot).faulted_at_start_request == 1)
+
+    fleet.plan(bot)
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "paused")
+
+
+def test_a_bot_that_outlived_its_supervisor_is_adopted_and_its_exit_understood(fleet: Any) -> None:
+    bot = fleet.add_bot()
+    fleet.run(fleet.supervisor(), lambda: fleet.bot(bot).status == "running")
+    pid = fleet.identity(bot).pid
+
+    second = fleet.supervisor(policy=QUICK)
+    second.tick()
+
+    assert second.live() == [bot]
+    assert (fleet.identity(bot).pid, len(fleet.runs(bot))) == (pid, 1)
+    fleet.set(bot, desired_state="stopped")
+
+    def is_over() -> bool:
+        os.waitpid(-1, os.WNOHANG)  # the first supervisor's child is ours in this test: nobody else reaps it
+        return bool(fleet.bot(bot).status == "stopped")
+
+    fleet.run(second, is_over)
+    assert fleet.runs(bot)[0].exit_code == 0
+
+
+def test_a_run_whose_process_was_never_forked_is_closed_and_followed_by_another(fleet: Any) -> None:
+    bot = fleet.add_bot()
+    with write(fleet.engine) as connection:
+        rows.open_run(connection, bot, rows_now())
+
+    fleet.run(fleet.supervisor(policy=QUICK), lambda: fleet.bot(bot).status == "running")
+
+    first, second = fleet.runs(bot)
+    assert (first.state, first.exit_reason) == ("ended", "its process never came up")
+    assert second.generation == 2
+
+
+def test_a_reused_process_id_is_no_bot(fleet: Any, own_identity: Any) -> None:
+    bot = fleet.add_bot()
+    with write(fleet.engine) as connection:
+        rows.open_run(connection, bot, 0)
+        rows.note_process(connection, bot, 1, os.getpid(), 0)
+    lock = fleet.settings.journals(bot) / "lock"
+    lock.write_text(
+        f'{{"pid": {own_identity.pid}, "start_ticks": {own_identity.start_ticks - 1}, '
+        f'"boot_id": "{own_identity.boot_id}", "generation": 1, "run_id": "{bot}.1"}}'
+    )
+
+    fleet.run(fleet.supervisor(policy=QUICK), lambda: fleet.bot(bot).status == "running")
+
+    assert fleet.bot(bot).run_id == f"{bot}.2"
+    assert start_ticks(os.getpid()) == own_identity.start_ticks  # we were not signalled
+
+
+def test_a_lock_held_by_someone_unknown_keeps_the_bot_from_being_started_twice(fleet: Any, monkeypatch: Any) -> None:
+    import fcntl
+
+    monkeypatch.setattr("server.supervisor.supervisor.STRANGER_AFTER_S", 0.2)
+    bot = fleet.add_bot()
+    lock = fleet.settings.journals(bot) / "lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        supervisor = fleet.supervisor()
+        fleet.run(supervisor, lambda: fleet.bot(bot).status == "error")
+        assert "cannot be identified" in fleet.bot(bot).status_reason
+        assert not fleet.runs(bot)
+
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
+
+
+def test_ending_brings_every_bot_and_journal_to_its_end_and_keeps_what_people_want(fleet: Any) -> None:
+    bots = [fleet.add_bot(lines=3) for _ in range(3)]
+    fleet.run(fleet.supervisor(), lambda: all(fleet.bot(b).status == "running" for b in bots))
+
+    last = fleet.supervisor(policy=QUICK, ending=True)
+
+    def is_over() -> bool:
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            pass
+        return bool(last.is_finished())
+
+    fleet.run(last, is_over)
+
+    for bot in bots:
+        assert (fleet.bot(bot).status, fleet.bot(bot).desired_state) == ("stopped", "running")
+        assert fleet.runs(bot)[0].wanted
+        assert fleet.events(bot)[-1].type == "exit"
+    fleet.run(fleet.supervisor(), lambda: all(fleet.bot(b).status == "running" for b in bots))
+
+
+def rows_now() -> int:
+    from server.storage.times import now_ms
+
+    return now_ms()
