@@ -1,0 +1,114 @@
+"""Logging in and out, and long-lived API tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, current_app, jsonify
+from flask_limiter.util import get_remote_address
+from sqlalchemy import Row, select
+
+from server.api.examples import TokenList
+from server.api.schemas import Login, LoginBody, NewToken, RowPath, TokenBody
+from server.api.wire import ErrorBody, PageQuery, blueprint, caller, engine, limiter, page_of
+from server.security.auth import LOGIN_LASTS_S, issue_login, revoke
+from server.security.roles import Role, needs, public
+from server.security.tokens import API, issue_api_token
+from server.security.users import check_password
+from server.storage.engine import read, write
+from server.storage.models import ApiToken
+from server.storage.times import iso, now_ms
+from shared.errors import NotFound, Unauthorized
+
+api = blueprint("auth", "Logging in, and tokens for scripts")
+
+LOGIN_LIMIT = "240/minute"
+FAILED_LOGIN_LIMIT = "30/minute;200/hour"
+
+
+def is_failed_login(response: Response) -> bool:
+    """Whether a login was refused; only those count towards the tighter limit."""
+    return response.status_code == 401
+
+
+def login_key() -> str:
+    """Whose failures are counted together."""
+    return f"login {get_remote_address()}"
+
+
+@api.post("/api/auth/login", responses={200: Login, 401: ErrorBody}, security=[])
+@limiter.limit(LOGIN_LIMIT, key_func=login_key)
+@limiter.limit(FAILED_LOGIN_LIMIT, key_func=login_key, deduct_when=is_failed_login)
+@public
+def login(body: LoginBody) -> Response:
+    """Exchange a name and a password for a token that lasts 12 hours."""
+    user = check_password(engine(), body.username, body.password)
+    if user is None:
+        raise Unauthorized("Name and password do not match.")
+    with write(engine()) as connection:
+        token, _ = issue_login(connection, current_app.extensions["flotilla"].vault, user)
+    answer = {"access_token": token, "expires_in": LOGIN_LASTS_S, "role": user.role, "token_type": "Bearer"}
+    return jsonify(answer)
+
+
+@api.post("/api/auth/logout", responses={204: None})
+@needs(Role.VIEWER)
+def logout() -> tuple[str, int]:
+    """End the token that this request was made with."""
+    token_id = caller().token_id
+    if token_id is not None:
+        with write(engine()) as connection:
+            revoke(connection, token_id)
+    return "", 204
+
+
+@api.get("/api/tokens", responses={200: TokenList})
+@needs(Role.ADMIN)
+def list_tokens(query: PageQuery) -> Response:
+    """Long-lived tokens that still work, newest first."""
+    wanted = select(ApiToken).where(ApiToken.kind == API, ApiToken.revoked_ms.is_(None))
+    if query.before is not None:
+        wanted = wanted.where(ApiToken.id < query.before)
+    with read(engine()) as connection:
+        rows = connection.execute(wanted.order_by(ApiToken.id.desc()).limit(query.limit + 1)).all()
+    return jsonify(page_of(rows, query.limit, token_document))
+
+
+@api.post("/api/tokens", responses={201: NewToken})
+@needs(Role.ADMIN)
+def create_token(body: TokenBody) -> tuple[Response, int]:
+    """Make a long-lived token. Its secret is in this answer and can never be read again."""
+    expires_ms = None if body.expires_in is None else now_ms() + body.expires_in * 1000
+    with write(engine()) as connection:
+        token_id, secret = issue_api_token(
+            connection, name=body.name, role=body.role, user_id=caller().user_id, expires_ms=expires_ms
+        )
+        row = connection.execute(select(ApiToken).where(ApiToken.id == token_id)).one()
+    return jsonify(token_document(row) | {"token": secret}), 201
+
+
+@api.delete("/api/tokens/<int(max=2147483647):row_id>", responses={204: None})
+@needs(Role.ADMIN)
+def delete_token(path: RowPath) -> tuple[str, int]:
+    """End a token at once."""
+    with write(engine()) as connection:
+        mine = select(ApiToken.id).where(
+            ApiToken.id == path.row_id, ApiToken.kind == API, ApiToken.revoked_ms.is_(None)
+        )
+        if connection.execute(mine).first() is None:
+            raise NotFound(f"There is no token {path.row_id}.")
+        revoke(connection, path.row_id)
+    return "", 204
+
+
+def token_document(row: Row[Any]) -> dict[str, Any]:
+    """A token as the API shows it: never the secret."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "role": row.role,
+        "prefix": row.prefix,
+        "created_at": iso(row.created_ms),
+        "expires_at": iso(row.expires_ms),
+        "last_used_at": iso(row.last_used_ms),
+    }

@@ -1,0 +1,79 @@
+"""Exchange keys. They go in and never come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, current_app, jsonify
+from sqlalchemy import Row, delete, select, update
+
+from server.api.examples import CredentialList
+from server.api.schemas import Credential as CredentialOut
+from server.api.schemas import CredentialBody, RowPath
+from server.api.wire import PageQuery, blueprint, engine, keyed, page_of
+from server.security.roles import Role, needs
+from server.security.secrets import create_credential
+from server.storage.engine import read, write
+from server.storage.models import Bot, Credential
+from server.storage.times import iso
+from shared.errors import Conflict, NotFound
+
+api = blueprint("credentials", "Exchange keys; write-only")
+
+
+@api.get("/api/credentials", responses={200: CredentialList})
+@needs(Role.ADMIN)
+def list_credentials(query: PageQuery) -> Response:
+    """Stored exchange keys by name, without their secrets, newest first."""
+    wanted = select(Credential)
+    if query.before is not None:
+        wanted = wanted.where(Credential.id < query.before)
+    with read(engine()) as connection:
+        rows = connection.execute(wanted.order_by(Credential.id.desc()).limit(query.limit + 1)).all()
+    return jsonify(page_of(rows, query.limit, credential_document))
+
+
+@api.post("/api/credentials", responses={201: CredentialOut})
+@needs(Role.ADMIN)
+def add_credential(body: CredentialBody) -> tuple[Response, int]:
+    """Store exchange keys, encrypted."""
+    vault = current_app.extensions["flotilla"].vault
+
+    def add(connection: Any) -> tuple[dict[str, Any], int]:
+        if connection.execute(select(Credential.id).where(Credential.name == body.name)).first():
+            raise Conflict(
+                f"There is a credential called {body.name!r} already. Take another name, or delete that one."
+            )
+        credential_id = create_credential(connection, vault, **body.model_dump())
+        row = connection.execute(select(Credential).where(Credential.id == credential_id)).one()
+        return credential_document(row), 201
+
+    document, status = keyed(add)
+    return jsonify(document), status
+
+
+@api.delete("/api/credentials/<int(max=2147483647):row_id>", responses={204: None})
+@needs(Role.ADMIN)
+def delete_credential(path: RowPath) -> tuple[str, int]:
+    """Delete exchange keys that no bot uses."""
+    with write(engine()) as connection:
+        if connection.execute(select(Credential.id).where(Credential.id == path.row_id)).first() is None:
+            raise NotFound(f"There is no credential {path.row_id}.")
+        mine = Bot.credential_id == path.row_id
+        users = connection.execute(select(Bot.id).where(mine, Bot.archived_ms.is_(None))).scalars().all()
+        if users:
+            raise Conflict(f"Used by bot {', '.join(map(str, users))}. Give them another credential first.")
+        connection.execute(update(Bot).where(mine).values(credential_id=None))
+        connection.execute(delete(Credential).where(Credential.id == path.row_id))
+    return "", 204
+
+
+def credential_document(row: Row[Any]) -> dict[str, Any]:
+    """A credential as the API shows it: never the secret."""
+    return {
+        "id": row.id,
+        "exchange": row.exchange,
+        "name": row.name,
+        "api_key_last4": row.api_key_last4,
+        "created_at": iso(row.created_ms),
+    }

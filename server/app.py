@@ -1,0 +1,220 @@
+"""The web server: puts settings, database, security, API and pages together, and serves them.
+
+Wiring and nothing else. Every request passes `_guard`, which finds out who is calling and whether that role is enough.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+import structlog
+from flask import Response, g, redirect, request
+from flask.typing import ResponseReturnValue
+from flask_login import LoginManager
+from flask_migrate import Migrate
+from flask_openapi3 import Info, OpenAPI
+from flask_wtf import CSRFProtect
+from sqlalchemy import Engine
+from waitress.server import create_server
+
+from server.api import auth, bots, credentials, health, models, strategies, trading, wire
+from server.security.auth import LOGIN_LASTS_S, identify, load_page_user
+from server.security.roles import allow, need_of, public
+from server.security.secrets import Vault, load_vault
+from server.security.users import FIRST_ADMIN, first_start
+from server.settings import Settings, load_settings
+from server.storage.engine import MIGRATIONS, engine_options, tune
+from server.storage.model_files import MAX_BYTES
+from server.storage.models import db
+from server.web import pages
+from shared.errors import FlotillaError
+
+THREADS = 64
+ENDS_WITHIN_S = 1.5
+_UPLOAD_BYTES = MAX_BYTES + 100_000  # the file, and the form around it
+_CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
+_CSP = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+# Swagger UI starts itself with an inline script and styles its parts inline.
+_DOCS_CSP = _CSP.replace("script-src 'self'", "script-src 'self' 'unsafe-inline'").replace(
+    "style-src 'self'", "style-src 'self' 'unsafe-inline'"
+)
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "session": {"type": "apiKey", "in": "cookie", "name": "flotilla_session"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flotilla:
+    """What views reach through ``current_app.extensions["flotilla"]``."""
+
+    settings: Settings
+    engine: Engine
+    vault: Vault
+
+
+class App(OpenAPI):
+    """Flask with our request class."""
+
+    request_class = wire.StrictRequest
+
+
+def create_app(settings: Settings | None = None) -> App:
+    """The app, on a database that `first_start` has prepared."""
+    settings = settings or load_settings()
+    vault = load_vault(settings)
+    _configure_logging()
+    app = App(
+        "server",
+        static_folder="web/static",
+        template_folder="web/templates",
+        info=Info(title="Flotilla", version="1", description="A fleet of trading bots."),
+        security_schemes=_SECURITY_SCHEMES,  # type: ignore[arg-type]
+        doc_prefix="/api",
+        doc_url="/openapi.json",
+        validation_error_model=wire.ErrorBody,
+        validation_error_callback=wire.refuse_invalid,
+    )
+    _configure(app, settings, vault, unguarded=frozenset(app.view_functions))  # static files, the API's description
+    for api in (health.api, auth.api, strategies.api, bots.api, trading.api, models.api, credentials.api):
+        app.register_api(api)
+    app.register_blueprint(pages.web)
+    app.add_url_rule("/api/docs", "docs", public(lambda: redirect("/api/swagger")))
+    wire.register_errors(app)
+    return app
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. Prepares the database if nobody has."""
+    try:
+        password = first_start(settings)
+        app = create_app(settings)
+    except FlotillaError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    if password is not None:
+        print(f"First start: log in as {FIRST_ADMIN} with the password {password} (shown this once).", flush=True)
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    try:
+        server = create_server(
+            app,
+            host=settings.host,
+            port=settings.port,
+            threads=THREADS,
+            ident=None,
+            max_request_body_size=_UPLOAD_BYTES,
+            clear_untrusted_proxy_headers=True,
+        )
+    except OSError as error:
+        print(_cannot_listen(settings, error), file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    server.run()
+    return 0
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    # Requests under way may finish; one that hangs does not hold up the end.
+    timer = threading.Timer(ENDS_WITHIN_S, os._exit, [0])
+    timer.daemon = True
+    timer.start()
+    raise SystemExit(0)
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"FLOTILLA_PORT {settings.port} is taken on {settings.host}. Stop what listens there, or set another port."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"FLOTILLA_PORT {settings.port} needs more rights than this user has. Set a port above 1023."
+    return f"FLOTILLA_HOST {settings.host} cannot be listened on ({error.strerror}). Set an address of this machine."
+
+
+def _configure(app: App, settings: Settings, vault: Vault, *, unguarded: frozenset[str]) -> None:
+    keys = vault.derived("page sessions")
+    app.config.update(
+        SECRET_KEY=keys[0],
+        SECRET_KEY_FALLBACKS=keys[1:],
+        # Browsers send a host's cookies to all of its ports; the name keeps two instances apart.
+        SESSION_COOKIE_NAME=f"flotilla_session_{settings.port}",
+        SESSION_COOKIE_SAMESITE="Lax",
+        PERMANENT_SESSION_LIFETIME=timedelta(seconds=LOGIN_LASTS_S),
+        WTF_CSRF_CHECK_DEFAULT=False,
+        WTF_CSRF_TIME_LIMIT=None,
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
+        SEND_FILE_MAX_AGE_DEFAULT=timedelta(hours=1),
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    db.init_app(app)
+    Migrate(app, db, directory=str(MIGRATIONS), render_as_batch=True)
+    with app.app_context():
+        engine = db.engine
+    tune(engine)
+    app.extensions["flotilla"] = Flotilla(settings, engine, vault)
+    csrf = CSRFProtect(app)
+    wire.limiter.init_app(app)
+    manager = LoginManager(app)
+    manager.user_loader(lambda page_id: load_page_user(engine, page_id))
+    manager.session_protection = None
+
+    @app.before_request
+    def _guard() -> ResponseReturnValue | None:
+        if request.routing_exception is not None or request.endpoint in unguarded:
+            return None
+        upload = request.endpoint == "models.upload_model"
+        request.max_content_length = _UPLOAD_BYTES if upload else wire.MAX_JSON_BYTES
+        need = need_of(app.view_functions[request.endpoint or ""])
+        if need.role is None:
+            return None
+        g.caller = identify(request, engine, vault)
+        if g.caller is None and request.blueprint == "web":
+            return pages.to_login()
+        allow(g.caller, need, (request.view_args or {}).get("bot_id"))
+        if g.caller.by_cookie and request.method in _CHANGING:
+            csrf.protect()
+        return None
+
+    @app.after_request
+    def _secure(response: Response) -> Response:
+        is_docs = request.path.startswith("/api/swagger")
+        response.headers["Content-Security-Policy"] = _DOCS_CSP if is_docs else _CSP
+        for name, value in _HEADERS.items():
+            response.headers[name] = value
+        if request.endpoint != "static" and not is_docs:
+            response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+
+def _configure_logging() -> None:
+    if structlog.is_configured():
+        return
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+    structlog.configure(processors=processors, logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))

@@ -1,0 +1,173 @@
+"""The model registry: validated LightGBM files, kept under their SHA-256.
+
+A truncated model file can kill the process inside LightGBM's library, so a file is loaded in a process of its own
+first; it gets its final name only after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from server.settings import CHECKOUT, Settings
+from server.storage.models import Bot, Model, TradingConfigVersion
+from server.storage.times import iso, now_ms
+from shared.errors import Conflict, FlotillaError, NotFound, Refused
+
+MAX_BYTES = 100_000_000
+CHECK_TIMEOUT_S = 30.0
+_CHUNK = 1 << 20
+_UNREADABLE = "not a readable LightGBM model; upload the file that Booster.save_model or `research train` wrote"
+
+
+class TooLarge(FlotillaError):
+    """A file above the limit."""
+
+    code = "too_large"
+    http_status = 413
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """A checked file, in its place."""
+
+    sha256: str
+    size_bytes: int
+    trees: int
+    features: list[str]
+    schema_version: str
+
+
+def take_file(settings: Settings, stream: IO[bytes]) -> ModelFile:
+    """Check an uploaded file and move it to its place. Raises `TooLarge`, `Refused`."""
+    settings.make_home()
+    descriptor, name = tempfile.mkstemp(dir=settings.models, prefix="upload-", suffix=".part")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            sha256, size = _copy(stream, file)
+        found = check_file(temporary)
+        temporary.replace(settings.model_file(sha256))
+    finally:
+        temporary.unlink(missing_ok=True)
+    return ModelFile(
+        sha256=sha256,
+        size_bytes=size,
+        trees=int(found["trees"]),
+        features=list(found["features"]),
+        schema_version=str(found["schema_version"]),
+    )
+
+
+def check_file(path: Path, *, timeout_s: float = CHECK_TIMEOUT_S) -> dict[str, Any]:
+    """Load the model and predict with it in another process; what it is. Raises `Refused` that says what is wrong."""
+    command = [sys.executable, "-m", "bots.utils.check_model", str(path)]
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    try:
+        answer = subprocess.run(
+            command, cwd=CHECKOUT, env=environment, capture_output=True, timeout=timeout_s, check=False
+        )
+        found = json.loads(answer.stdout.splitlines()[-1])
+    except (subprocess.TimeoutExpired, ValueError, IndexError):
+        raise Refused("The model was not accepted.", fields={"file": _UNREADABLE}) from None
+    if not found.get("ok"):
+        raise Refused("The model was not accepted.", fields={"file": str(found.get("reason") or _UNREADABLE)})
+    return dict(found)
+
+
+def add_model(connection: Connection, file: ModelFile, *, name: str, symbol: str, author: str) -> int:
+    """Register a checked file; the id of the model."""
+    row = {"name": name, "symbol": symbol, "uploaded_by": author, "created_ms": now_ms()}
+    result = connection.execute(
+        insert(Model).values(
+            **row,
+            sha256=file.sha256,
+            size_bytes=file.size_bytes,
+            trees=file.trees,
+            features=file.features,
+            schema_version=file.schema_version,
+        )
+    )
+    return result.inserted_primary_key[0]  # type: ignore[index]
+
+
+def model_row(connection: Connection, model_id: int) -> Row[Any]:
+    """A model's row. Raises `NotFound`, also for a deleted one."""
+    row = connection.execute(select(Model).where(Model.id == model_id, Model.deleted_ms.is_(None))).first()
+    if row is None:
+        raise NotFound(f"There is no model {model_id}. GET /api/models lists those there are.")
+    return row
+
+
+def model_rows(connection: Connection, *, limit: int, before: int | None) -> list[Row[Any]]:
+    """Up to *limit* + 1 models, newest first."""
+    query = select(Model).where(Model.deleted_ms.is_(None))
+    if before is not None:
+        query = query.where(Model.id < before)
+    return list(connection.execute(query.order_by(Model.id.desc()).limit(limit + 1)))
+
+
+def delete_model(connection: Connection, settings: Settings, model_id: int) -> None:
+    """Take a model out of the registry, and its file if no other model has the same. Raises `NotFound`, `Conflict`."""
+    model = model_row(connection, model_id)
+    users = used_by(connection).get(model_id, [])
+    if users:
+        names = ", ".join(map(str, users))
+        raise Conflict(f"Model {model_id} is in the config of bot {names}. Give those bots another model first.")
+    connection.execute(update(Model).where(Model.id == model_id).values(deleted_ms=now_ms()))
+    same = select(Model.id).where(Model.sha256 == model.sha256, Model.deleted_ms.is_(None))
+    if connection.execute(same).first() is None:
+        settings.model_file(model.sha256).unlink(missing_ok=True)
+
+
+def used_by(connection: Connection) -> dict[int, list[int]]:
+    """Which bots' newest configs name each model."""
+    users: dict[int, list[int]] = defaultdict(list)
+    newest = (TradingConfigVersion.bot_id == Bot.id) & (TradingConfigVersion.version == Bot.config_version)
+    rows = connection.execute(
+        select(Bot.id, TradingConfigVersion.config).join(TradingConfigVersion, newest).where(Bot.archived_ms.is_(None))
+    )
+    for row in rows:
+        if row.config.get("model_id") is not None:
+            users[row.config["model_id"]].append(row.id)
+    return users
+
+
+def model_document(row: Row[Any], users: list[int]) -> dict[str, Any]:
+    """A model as the API shows it."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "symbol": row.symbol,
+        "sha256": row.sha256,
+        "size_bytes": row.size_bytes,
+        "trees": row.trees,
+        "features": row.features,
+        "schema_version": row.schema_version,
+        "uploaded_by": row.uploaded_by,
+        "created_at": iso(row.created_ms),
+        "used_by": users,
+    }
+
+
+def _copy(stream: IO[bytes], file: IO[bytes]) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    while chunk := stream.read(_CHUNK):
+        size += len(chunk)
+        if size > MAX_BYTES:
+            raise TooLarge(f"A model file may have at most {MAX_BYTES // 1_000_000} MB.")
+        digest.update(chunk)
+        file.write(chunk)
+    file.flush()
+    os.fsync(file.fileno())
+    return digest.hexdigest(), size

@@ -1,0 +1,195 @@
+"""What the fleet page shows of each bot: texts and classes, decided here so that the template only places them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Row
+
+from server.storage.times import iso
+from shared.states import BotState, DesiredState, PositionState
+from shared.units import ZERO, plain
+
+STALE_MS = 30_000
+_QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "EUR", "USD", "BTC", "ETH", "BNB")
+_ICONS = {
+    BotState.STOPPED: "off",
+    BotState.STARTING: "spin",
+    BotState.RUNNING: "play",
+    BotState.PAUSED: "pause",
+    BotState.STOPPING: "spin",
+    BotState.ERROR: "alert",
+}
+_MOVING = {BotState.STARTING, BotState.STOPPING}
+# The state in which a wish is fulfilled.
+_FULFILLED = {
+    DesiredState.RUNNING: {BotState.RUNNING},
+    DesiredState.PAUSED: {BotState.PAUSED},
+    DesiredState.STOPPED: {BotState.STOPPED},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Button:
+    """One action; *why_not* says why it makes no sense now."""
+
+    verb: str
+    label: str
+    icon: str
+    why_not: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pnl:
+    """An amount in quote: *text* has sign and two decimals or more, *exact* every digit."""
+
+    text: str
+    exact: str
+    css: str
+    arrow: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetRow:
+    """One bot of the table."""
+
+    id: int
+    name: str
+    market: str
+    tags: list[str]
+    quote: str
+    status: str
+    label: str
+    icon: str
+    pill: str
+    spins: bool
+    css: str
+    since: str
+    since_exact: str
+    reason: str | None
+    wanted: str | None
+    position: str
+    entry: str | None
+    pnl_today: Pnl
+    pnl_total: Pnl
+    heartbeat: str
+    is_stale: bool
+    restarts: int
+    buttons: list[Button]
+
+
+def fleet_row(
+    bot: Mapping[str, Any], held: Sequence[Row[Any]], strategy: str, heartbeat_ms: int | None, now: int
+) -> FleetRow:
+    """One bot as the table shows it. *bot* is the API's document, *held* its open positions, times in UTC ms."""
+    status, desired = BotState(bot["status"]), DesiredState(bot["desired_state"])
+    base, quote = split_symbol(bot["symbol"])
+    age_ms = None if heartbeat_ms is None else max(0, now - heartbeat_ms)
+    is_stale = status in (BotState.RUNNING, BotState.PAUSED) and (age_ms is None or age_ms > STALE_MS)
+    position, entry = _position(held, base)
+    since_ms = bot["status_since"]
+    return FleetRow(
+        id=bot["id"],
+        name=bot["name"],
+        market=f"{bot['symbol']} · {strategy}",
+        tags=bot["tags"],
+        quote=quote,
+        status=status.value,
+        label=status.value.capitalize() + ("?" if is_stale else ""),
+        icon=_ICONS[status],
+        pill="stale" if is_stale else status.value,
+        spins=status in _MOVING,
+        css="is-error" if status is BotState.ERROR else "is-stale" if is_stale else "",
+        since="" if since_ms is None else duration(now - since_ms),
+        since_exact="" if since_ms is None else clock(since_ms),
+        reason=bot["status_reason"],
+        wanted=None if status in _FULFILLED[desired] else desired.value,
+        position=position,
+        entry=entry,
+        pnl_today=pnl(Decimal(bot["pnl_today"])),
+        pnl_total=pnl(Decimal(bot["pnl_total"])),
+        heartbeat="–" if age_ms is None or status is BotState.STOPPED else duration(age_ms),
+        is_stale=is_stale,
+        restarts=bot["restarts_24h"],
+        buttons=_buttons(status, desired, bot["halted"]),
+    )
+
+
+def summary(bots: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The line under the title: how many bots, and how they are."""
+    words = [f"{len(bots)} bot{'' if len(bots) == 1 else 's'}"]
+    for status in (BotState.RUNNING, BotState.PAUSED, BotState.STARTING, BotState.STOPPING, BotState.ERROR):
+        count = sum(bot["status"] == status for bot in bots)
+        if count:
+            words.append(f"{count} {status.value}")
+    return words
+
+
+def split_symbol(symbol: str) -> tuple[str, str]:
+    """Base and quote asset as a person reads the symbol; the quote is empty if it is none of the usual ones."""
+    for quote in _QUOTES:
+        if symbol.endswith(quote) and len(symbol) > len(quote):
+            return symbol[: -len(quote)], quote
+    return symbol, ""
+
+
+def pnl(amount: Decimal) -> Pnl:
+    """An amount with its sign and direction."""
+    if amount == ZERO:
+        return Pnl(text="0.00", exact="0", css="muted", arrow="")
+    shown = f"{abs(amount):,.2f}" if abs(amount) >= Decimal("0.01") else f"{abs(amount):,.6f}"
+    up = amount > 0
+    sign = "+" if up else "−"
+    return Pnl(text=sign + shown, exact=sign + plain(abs(amount)), css="up" if up else "down", arrow="▲" if up else "▼")
+
+
+def duration(ms: int) -> str:
+    """``8 s``, ``14 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    seconds = max(0, ms) // 1000
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
+    if minutes < 120:
+        return f"{minutes} min"
+    if hours < 48:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days} d {hours % 24} h"
+
+
+def clock(ms: int) -> str:
+    """``2026-11-20 14:32:08 UTC``."""
+    text = iso(ms) or ""
+    return f"{text[:10]} {text[11:19]} UTC"
+
+
+def _position(held: Sequence[Row[Any]], base: str) -> tuple[str, str | None]:
+    active = [row for row in held if row.status == PositionState.ACTIVE]
+    pending = len(held) - len(active)
+    if not active:
+        return (f"{pending} pending", None) if pending else ("flat", None)
+    quantity = sum((row.quantity for row in active), ZERO)
+    worth = sum((row.quantity * row.entry_price for row in active if row.entry_price is not None), ZERO)
+    entry = f"@ {worth / quantity:,.2f}" if quantity and worth else None
+    if len(held) > 1:
+        entry = f"{entry or ''} · {len(held)} positions".lstrip(" ·")
+    return f"+{plain(quantity)} {base}", entry
+
+
+def _buttons(status: BotState, desired: DesiredState, halted: bool) -> list[Button]:
+    stopped = desired is DesiredState.STOPPED
+    start_not = None
+    if halted:
+        start_not = "Halted: release it first"
+    elif not stopped and status is not BotState.ERROR:
+        start_not = "Already started"
+    buttons = [Button(verb="start", label="Start", icon="play", why_not=start_not)]
+    if desired is DesiredState.PAUSED:
+        buttons.append(Button(verb="resume", label="Resume", icon="right", why_not="Halted" if halted else None))
+    else:
+        buttons.append(Button(verb="pause", label="Pause", icon="pause", why_not="Stopped" if stopped else None))
+    stop_not = None if not stopped else "Stopped" if status is BotState.STOPPED else "Already stopping"
+    buttons.append(Button(verb="stop", label="Stop", icon="stop", why_not=stop_not))
+    return buttons
