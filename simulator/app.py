@@ -96,6 +96,10 @@ def main(**options: object) -> None:
     exchange does not offer: accounts, a ledger, faults, the clock.
     """
     chosen = Options(**options)  # type: ignore[arg-type]
+    if not chosen.replay and (chosen.rebase or chosen.loop or chosen.history or chosen.start_delay):
+        raise click.UsageError(
+            "--rebase, --loop, --history and --start-delay need --replay: a generated market is now."
+        )
     try:
         code = asyncio.run(_serve(chosen))
     except BadFile as error:
@@ -146,6 +150,7 @@ async def _serve(options: Options) -> int:
     await asyncio.wait({pump, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
     failed = pump.exception() if pump.done() else None
     pump.cancel()
+    venue.close()
     await asyncio.wait({asyncio.create_task(_farewell(streams, ws_api, runner))}, timeout=CLOSE_S)
     if store is not None:
         store.close()
@@ -167,32 +172,32 @@ def _market(options: Options, store: Store | None) -> tuple[dict[str, SymbolRule
     """Listed symbols, their tapes, the market clock, and a line for people."""
     now = wall_ms()
     if not options.replay:
-        tapes: dict[str, Tape] = {name: GeneratedTape(rules, options.seed) for name, rules in SYMBOLS.items()}
         about = f"generated market, seed {options.seed}"
-        start = now
-        symbols = SYMBOLS
-    else:
-        replays = load_tapes(options.replay, options.loop)
-        start = min(tape.first_ms(0) for tape in replays.values()) + options.history * 1000
-        symbols = {name: tape.rules for name, tape in replays.items()}
-        about = "replay of " + ", ".join(path.name for path in options.replay)
-    delay_ms = int(options.start_delay * 1000)
-    anchor = (now + delay_ms, start)
-    if store is not None and (options.replay or options.speed != 1):
-        market = f"{about}, speed {options.speed:g}, rebase {options.rebase}, loop {options.loop}"
-        saved = store.load_anchor(market)
-        if saved is None:
-            if options.rebase and options.replay:
-                anchor = (now + delay_ms, now // 1000 * 1000)
-            store.save_anchor(market, *anchor)
-        else:
-            anchor = saved
-    elif options.rebase and options.replay:
-        anchor = (now + delay_ms, now // 1000 * 1000)
-    if options.replay:
-        shift = anchor[1] - start if options.rebase else 0
-        tapes = dict(rebased(replays, shift))
-    return symbols, tapes, MarketClock(anchor[0], anchor[1], options.speed), about
+        clock = MarketClock(now, now, options.speed)
+        if options.speed != 1:
+            clock = _anchored(clock, about, store)
+        return SYMBOLS, {name: GeneratedTape(rules, options.seed) for name, rules in SYMBOLS.items()}, clock, about
+
+    replays = load_tapes(options.replay, options.loop)
+    about = "replay of " + ", ".join(path.name for path in options.replay)
+    head_ms = min(tape.first_ms(0) for tape in replays.values()) + options.history * 1000
+    start_ms = now // 1000 * 1000 if options.rebase else head_ms
+    clock = MarketClock(now + int(options.start_delay * 1000), start_ms, options.speed)
+    clock = _anchored(clock, f"{about}, rebase {options.rebase}, loop {options.loop}", store)
+    tapes = rebased(replays, clock.market_ms - head_ms) if options.rebase else replays
+    return {name: tape.rules for name, tape in tapes.items()}, dict(tapes), clock, about
+
+
+def _anchored(clock: MarketClock, market: str, store: Store | None) -> MarketClock:
+    """The clock that an earlier process hung up for the same market, else *clock*, hung up for later ones."""
+    if store is None:
+        return clock
+    market = f"{market}, speed {clock.speed:g}"
+    saved = store.load_anchor(market)
+    if saved is not None:
+        return MarketClock(*saved, clock.speed)
+    store.save_anchor(market, clock.wall_ms, clock.market_ms)
+    return clock
 
 
 async def _farewell(streams: Streams, ws_api: WsApi, runner: web.AppRunner) -> None:

@@ -207,6 +207,7 @@ class History:
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
+        self.stopped = False  # set from outside: a long computation gives up at the next hour
         self._hour = lru_cache(maxsize=CACHED_HOURS)(self._closed_hour)
 
     def klines(self, interval: str, start_ms: int | None, end_ms: int | None, limit: int, now_ms: int) -> Candles:
@@ -273,6 +274,8 @@ class History:
         hour, last_hour = start_s // HOUR_S, stop_ms // SECOND_MS // HOUR_S
         parts = []
         for closed in range(hour, last_hour):
+            if self.stopped:
+                break
             minutes = self._hour(closed)
             parts.append(
                 minutes.pick(slice(max(0, start_s - closed * HOUR_S) // 60, None)) if closed == hour else minutes

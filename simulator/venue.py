@@ -86,6 +86,7 @@ class Venue:
         self._store = store
         self._failure: StateError | None = None
         self._due_ms = NEVER
+        self._reached_ms = 0
         self._feeds = [_Feed(symbol, tape) for symbol, tape in tapes.items()]
         if store is not None:
             for fact in store.replay():
@@ -93,8 +94,9 @@ class Venue:
         self._join(self.now_ms())
 
     def now_ms(self) -> int:
-        """Market time, not before what was already played."""
-        return self.clock.at(self.wall())
+        """Market time. It stands still while the wall steps back."""
+        self._reached_ms = max(self._reached_ms, self.clock.at(self.wall()))
+        return self._reached_ms
 
     def advance(self) -> int:
         """Play every tape up to now; returns the market time reached."""
@@ -142,6 +144,11 @@ class Venue:
         if history.cost_s(interval, limit) <= THREAD_ABOVE_S:
             return history.klines(interval, start_ms, end_ms, limit, now)
         return await asyncio.to_thread(history.klines, interval, start_ms, end_ms, limit, now)
+
+    def close(self) -> None:
+        """Give up what is still being computed."""
+        for history in self.histories.values():
+            history.stopped = True
 
     def is_halted(self, symbol: str) -> bool:
         """The symbol's tape has ended, or not begun."""

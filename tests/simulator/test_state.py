@@ -182,3 +182,29 @@ def test_help_explains_every_option():
 
 def test_the_index_lists_the_routes(simulator):
     assert "/api/v3" in json.loads(simulator.get("/").text)["routes"]
+
+
+@pytest.mark.parametrize("option", ["--rebase", "--loop", "--history=5", "--start-delay=1"])
+def test_what_only_a_replay_knows_is_refused_without_one(option):
+    done = run_to_its_end("--port", "0", option)
+    assert done.returncode == 2
+    assert "need --replay" in done.stderr
+
+
+def test_a_stop_does_not_wait_for_candles_that_are_still_computed(start):
+    simulator = start()
+    with socket.create_connection(("127.0.0.1", simulator.port)) as client:
+        for symbol in ("BTCUSDT", "ETHUSDT", "BTCUSDC", "ETHUSDC"):
+            path = f"/api/v3/klines?symbol={symbol}&interval=1d&limit=1000"
+            threading.Thread(target=_ignoring_errors, args=(simulator, path), daemon=True).start()
+        client.sendall(b"GET /api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        started = time.monotonic()
+        assert simulator.stop() == 0
+        assert time.monotonic() - started < 2
+
+
+def _ignoring_errors(simulator, path: str) -> None:
+    try:
+        simulator.get(path)
+    except (OSError, ValueError):
+        pass
