@@ -208,7 +208,7 @@ def caller() -> Caller:
 
 def blueprint(name: str, description: str) -> APIBlueprint:
     """A group of routes that need a caller."""
-    refusals = dict.fromkeys((400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503), ErrorBody)
+    refusals: dict[Any, Any] = dict.fromkeys((400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503), ErrorBody)
     return APIBlueprint(
         name,
         __name__,
