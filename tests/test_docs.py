@@ -1,0 +1,38 @@
+"""The documents name everything that a user can set, see or call, and their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from bots.strategies import DEFINITIONS
+from shared.events import PAYLOADS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def test_every_config_field_is_documented():
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    for definition in DEFINITIONS.values():
+        assert f"`{definition.id}`" in text
+        missing = [p.name for p in definition.parameters if f"| `{p.name}` |" not in text]
+        assert missing == []
+
+
+def test_every_event_type_and_each_of_its_fields_is_documented():
+    rows = dict(re.findall(r"^\| `([a-z.]+)` \|(.*)$", (ROOT / "docs" / "events.md").read_text(), re.MULTILINE))
+    for name, payload in PAYLOADS.items():
+        assert name in rows
+        missing = [f.name for f in fields(payload) if f"`{f.name}`" not in rows[name]]
+        assert (name, missing) == (name, [])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(document):
+    targets = re.findall(r"\]\(([^)#\s]+)", document.read_text())
+    broken = [t for t in targets if "://" not in t and not (document.parent / t).exists()]
+    assert broken == []
