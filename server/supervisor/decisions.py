@@ -56,7 +56,7 @@ class Observation:
     told: bool = True
     """The live process was told of the newest rows."""
     listens: bool = True
-    """It has written its first line, so its signal handlers are in place."""
+    """It wrote its first line a moment ago or earlier, so its signal handlers are in place."""
     stopping_s: float | None = None
     """Since its SIGTERM."""
     quiet_s: float = 0.0

@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 BEAT_EVERY_S = 1.0
 STRANGER_AFTER_S = 5.0
+LISTENS_AFTER_S = 1.0
+"""How long after its first line a bot's signal handlers are surely in place: an early SIGHUP would end it."""
 
 TicketMaker = Callable[..., RunTicket]
 """``(connection, bot_id, generation, close_only=…)``; raises `FlotillaError` in words for a bot that cannot run."""
@@ -59,7 +61,7 @@ class View:
     process: Process | None = None
     pulse: Pulse = field(default_factory=Pulse)
     told: tuple[int, str, bool] | None = None
-    listens: bool = False
+    heard_at: float | None = None
     stopping_at: float | None = None
     aborted_at: float | None = None
     kill_reason: str | None = None
@@ -156,7 +158,8 @@ class Supervisor:
         if said.at_end:
             view.pulse.advance(elapsed)
         view.pulse.saw(set(said.types))
-        view.listens = said.has_lines
+        if said.has_lines and view.heard_at is None:
+            view.heard_at = self._clock()
 
     def _observe(self, bot: BotRow, view: View, life: Life) -> Observation:
         now, wall = self._clock(), now_ms()
@@ -167,7 +170,7 @@ class Supervisor:
             faulted=bot.is_faulted,
             has_open_position=self._has_open_position(bot.id) if wanted_gone else False,
             told=view.told == bot.told,
-            listens=view.listens,
+            listens=view.heard_at is not None and now - view.heard_at >= LISTENS_AFTER_S,
             stopping_s=None if view.stopping_at is None else now - view.stopping_at,
             quiet_s=view.pulse.quiet_s,
             silent_s=view.pulse.silent_s,
@@ -221,7 +224,7 @@ class Supervisor:
 
     def _hold(self, view: View, process: Process, told: tuple[int, str, bool] | None) -> None:
         view.process, view.told, view.pulse = process, told, Pulse()
-        view.listens, view.looked, view.stranger_since = False, True, None
+        view.heard_at, view.looked, view.stranger_since = None, True, None
         view.stopping_at = view.aborted_at = view.kill_reason = None
 
     def _note_stranger(self, bot: BotRow, view: View) -> None:
