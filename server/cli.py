@@ -1,0 +1,70 @@
+"""The ``flotilla`` command: one sentence and exit code 1 for what a person can put right."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from server.settings import load_settings
+from shared.errors import FlotillaError
+
+
+class Commands(click.Group):
+    """A group whose commands end with a sentence where they cannot do their work."""
+
+    def invoke(self, context: click.Context) -> object:
+        """Run the chosen command."""
+        try:
+            return super().invoke(context)
+        except FlotillaError as error:
+            click.echo(error.message, err=True)
+            for field, reason in error.fields.items():
+                click.echo(f"  {field}: {reason}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Run a fleet of trading bots. All state lives in FLOTILLA_HOME (default: var in the checkout)."""
+
+
+@cli.command()
+@click.option("--demo", is_flag=True, help="Load the demo fleet, once per FLOTILLA_HOME.")
+def up(demo: bool) -> None:
+    """Run simulator, web server and supervisor until Ctrl-C, which ends all bots in order as well."""
+    from server.up.main import up as run_up
+
+    sys.exit(run_up(load_settings(), with_demo=demo))
+
+
+@cli.command()
+def web() -> None:
+    """Serve the pages and the REST API."""
+    from setproctitle import setproctitle
+
+    from server.app import serve
+
+    setproctitle("flotilla: web")
+    sys.exit(serve(load_settings()))
+
+
+@cli.command()
+def supervisor() -> None:
+    """Start, watch and adopt the bots. SIGTERM detaches: they trade on."""
+    from server.supervisor.run import run_supervisor
+
+    sys.exit(run_supervisor(load_settings()))
+
+
+@cli.command(hidden=True)
+def demo() -> None:
+    """Load what is missing of the demo fleet; needs a running web server and simulator."""
+    from server.demo import load
+
+    load(load_settings())
+
+
+def main() -> None:
+    """Entry point."""
+    cli(prog_name="flotilla")
