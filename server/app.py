@@ -95,7 +95,16 @@ def create_app(settings: Settings | None = None) -> App:
         validation_error_callback=wire.refuse_invalid,
     )
     _configure(app, settings, vault, unguarded=frozenset(app.view_functions))  # static files, the API's description
-    for api in (health.api, auth.api, strategies.api, bots.api, trading.api, models.api, credentials.api):
+    for api in (
+        health.api,
+        auth.login_api,
+        auth.api,
+        strategies.api,
+        bots.api,
+        trading.api,
+        models.api,
+        credentials.api,
+    ):
         app.register_api(api)
     app.register_blueprint(pages.web)
     app.add_url_rule("/api/docs", "docs", public(lambda: redirect("/api/swagger")))

@@ -10,7 +10,7 @@ from sqlalchemy import Row, select
 
 from server.api.examples import TokenList
 from server.api.schemas import Login, LoginBody, NewToken, RowPath, TokenBody
-from server.api.wire import ErrorBody, PageQuery, blueprint, caller, engine, limiter, page_of
+from server.api.wire import PageQuery, blueprint, caller, engine, limiter, page_of
 from server.security.auth import LOGIN_LASTS_S, issue_login, revoke
 from server.security.roles import Role, needs, public
 from server.security.tokens import API, issue_api_token
@@ -20,7 +20,8 @@ from server.storage.models import ApiToken
 from server.storage.times import iso, now_ms
 from shared.errors import NotFound, Unauthorized
 
-api = blueprint("auth", "Logging in, and tokens for scripts")
+api = blueprint("auth", "Logging out, and tokens for scripts")
+login_api = blueprint("login", "Logging in", is_open=True)
 
 LOGIN_LIMIT = "240/minute"
 FAILED_LOGIN_LIMIT = "30/minute;200/hour"
@@ -36,7 +37,7 @@ def login_key() -> str:
     return f"login {get_remote_address()}"
 
 
-@api.post("/api/auth/login", responses={200: Login, 401: ErrorBody}, security=[])
+@login_api.post("/api/auth/login", responses={200: Login})
 @limiter.limit(LOGIN_LIMIT, key_func=login_key)
 @limiter.limit(FAILED_LOGIN_LIMIT, key_func=login_key, deduct_when=is_failed_login)
 @public

@@ -206,14 +206,14 @@ def caller() -> Caller:
     return found
 
 
-def blueprint(name: str, description: str) -> APIBlueprint:
-    """A group of routes that need a caller."""
+def blueprint(name: str, description: str, *, is_open: bool = False) -> APIBlueprint:
+    """A group of routes; all need a caller, unless *is_open*."""
     refusals: dict[Any, Any] = dict.fromkeys((400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503), ErrorBody)
     return APIBlueprint(
         name,
         __name__,
         abp_tags=[Tag(name=name, description=description)],
-        abp_security=[{"bearer": []}, {"session": []}],
+        abp_security=[] if is_open else [{"bearer": []}, {"session": []}],
         abp_responses=refusals,
     )
 

@@ -152,7 +152,7 @@ def _check(connection: Connection, fields: Mapping[str, Any]) -> None:
         wrong["mode"] = f"{fields['mode']!r} is not known; allowed: {', '.join(_MODES)}"
     elif fields["mode"] != "trade":
         wrong["mode"] = f"mode {fields['mode']} is not available yet; use exchange simulator with mode trade"
-    if fields.get("credential_id") is not None:
+    if fields.get("credential_id") is not None and "exchange" not in wrong:
         reason = _credential_problem(connection, fields["credential_id"], fields["exchange"])
         if reason:
             wrong["credential_id"] = reason

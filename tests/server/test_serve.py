@@ -1,0 +1,137 @@
+"""The web server as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVE = "import sys; from server.app import serve; from server.settings import load_settings; sys.exit(serve(load_settings()))"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def web(home: Path, port: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    given = {"FLOTILLA_HOME": str(home), "FLOTILLA_PORT": str(port), "PYTHONPATH": str(ROOT), **environment}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE],
+        cwd=ROOT,
+        env={**{k: v for k, v in os.environ.items() if not k.startswith("FLOTILLA_")}, **given},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(port: int, process: subprocess.Popen[str]) -> requests.Response:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        try:
+            return requests.get(f"http://127.0.0.1:{port}/health", timeout=5)
+        except requests.ConnectionError:
+            time.sleep(0.05)
+    raise AssertionError("the server did not answer within 20 s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_prints_the_first_password_serves_and_ends_in_order(tmp_path: Path, number: signal.Signals):
+    port = free_port()
+    with web(tmp_path / "home", port) as process:
+        health = wait_for(port, process)
+        process.send_signal(number)
+        started = time.monotonic()
+        out, err = process.communicate(timeout=10)
+
+    assert health.json() == {"status": "ok"}
+    assert time.monotonic() - started < 2.5
+    assert process.returncode == 0
+    password = out.split("password ")[1].split()[0]
+    assert len(password) == 16
+    assert err == ""
+
+
+def test_the_printed_password_logs_in_and_is_not_printed_again(tmp_path: Path):
+    port, home = free_port(), tmp_path / "home"
+    with web(home, port) as process:
+        wait_for(port, process)
+        process.terminate()
+        out = process.communicate(timeout=10)[0]
+    password = out.split("password ")[1].split()[0]
+
+    with web(home, port) as process:
+        wait_for(port, process)
+        body = {"username": "admin", "password": password}
+        answer = requests.post(f"http://127.0.0.1:{port}/api/auth/login", json=body, timeout=10)
+        process.terminate()
+        again = process.communicate(timeout=10)[0]
+
+    assert answer.status_code == 200
+    assert "Server" not in answer.headers
+    assert again == ""
+
+
+def test_a_taken_port_is_one_sentence(tmp_path: Path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with web(tmp_path / "home", port, FLOTILLA_ADMIN_PASSWORD="given") as process:
+            out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, out) == (1, "")
+    assert err.count("\n") == 1
+    assert f"FLOTILLA_PORT {port} is taken" in err
+
+
+def test_a_request_that_hangs_does_not_hold_up_the_end(tmp_path: Path):
+    port = free_port()
+    with web(tmp_path / "home", port) as process, socket.socket() as client:
+        wait_for(port, process)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        process.terminate()
+        process.communicate(timeout=3)
+
+    assert process.returncode == 0
+
+
+def test_forty_callers_at_once_are_all_served(tmp_path: Path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    port, home = free_port(), tmp_path / "home"
+
+    def create(number: int) -> Any:
+        body = {"name": f"b{number}", "strategy": "rsi", "symbol": "ETHUSDT", "exchange": "simulator", "mode": "trade"}
+        return requests.post(f"http://127.0.0.1:{port}/api/bots", json=body, headers=headers, timeout=20).status_code
+
+    with web(home, port) as process:
+        wait_for(port, process)
+        headers = {"Authorization": f"Bearer {(home / 'cli.token').read_text().strip()}"}
+        with ThreadPoolExecutor(40) as callers:
+            statuses = list(callers.map(create, range(40)))
+        process.terminate()
+        process.communicate(timeout=10)
+
+    assert statuses == [201] * 40
