@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from server.settings import load_settings
 from shared.errors import FlotillaError
@@ -21,7 +22,13 @@ class Commands(click.Group):
             click.echo(error.message, err=True)
             for field, reason in error.fields.items():
                 click.echo(f"  {field}: {reason}", err=True)
-            sys.exit(1)
+        except SQLAlchemyError as error:
+            cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+            click.echo(f"The database cannot be used ({cause}). See DATABASE_URL and FLOTILLA_HOME.", err=True)
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            click.echo(f"{error.strerror or error}{where}. Nothing was started.", err=True)
+        sys.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -72,12 +72,22 @@ def end_bots(settings: Settings, *, until: float, say: Callable[[str], None] = l
     Works from the bots' locks, so it finds also those whose supervisor is dead. Desired states stay as they are.
     """
     try:
+        _detach_other(settings)
         with only_supervisor(settings, wait_s=3.0), _engine(settings) as engine:
             _end_in_order(_supervisor(settings, engine, ending=True), until, say)
     except (FlotillaError, SQLAlchemyError, OSError) as error:
         log.error("bots_not_ended_in_order", reason=str(error))
-        say("The database cannot be used; ending the bots without it.")
+        say("The bots cannot be ended through the database; ending them without it.")
     _end_by_locks(settings.home, until)
+
+
+def _detach_other(settings: Settings) -> None:
+    """A supervisor that somebody else started here would start the bots again: it has to let go first."""
+    holder = probe(settings.home / "supervisor.lock")
+    descriptor = open_process(holder) if isinstance(holder, Identity) else None
+    if descriptor is not None:
+        send(descriptor, signal.SIGTERM)
+        os.close(descriptor)
 
 
 def _end_in_order(supervisor: Supervisor, until: float, say: Callable[[str], None]) -> None:

@@ -106,7 +106,6 @@ class Child:
 
 
 def _log_file(path: Path) -> BinaryIO:
-    path.parent.mkdir(mode=0o700, exist_ok=True)
     if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
         path.replace(path.with_suffix(".log.1"))
     return path.open("ab")

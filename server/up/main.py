@@ -14,7 +14,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import structlog
 from setproctitle import setproctitle
@@ -64,6 +63,8 @@ class House:
 
     def __init__(self, settings: Settings, *, with_demo: bool) -> None:
         self._settings = settings
+        self._logs = settings.home / "logs"
+        self._logs.mkdir(mode=0o700, exist_ok=True)
         environment = _environment(settings)
         public = {name: value for name, value in environment.items() if name not in _SECRETS}
         state = settings.home / "simulator"
@@ -80,6 +81,8 @@ class House:
 
     def run(self, end: threading.Event, password: str | None) -> None:
         """Start the children and look after them until *end*."""
+        if end.is_set():
+            return
         for child in self._keepers:
             child.start()
         greeted = False
@@ -97,9 +100,7 @@ class House:
     def close(self) -> None:
         """End everything: supervisor, bots, web, simulator. What does not end in time is killed."""
         start = time.monotonic()
-        structlog.configure(
-            logger_factory=structlog.PrintLoggerFactory((self._settings.home / "logs" / "up.log").open("a"))
-        )
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory((self._logs / "up.log").open("a")))
         for child in (self._demo, self._supervisor):
             if child is not None:
                 child.ask_to_end()
@@ -122,7 +123,7 @@ class House:
         say(f"Flotilla runs at {self._settings.base_url}")
         if password is not None:
             say(f"Log in as {FIRST_ADMIN} with the password {password}  (shown this once)")
-        say(f"Ctrl-C ends it in order; logs are in {self._settings.home / 'logs'}")
+        say(f"Ctrl-C ends it in order; logs are in {self._logs}")
 
     def _load_demo(self) -> None:
         child = self._demo
@@ -136,7 +137,7 @@ class House:
             self._demo_tries += 1
             child.start()
         else:
-            say(f"The demo fleet could not be loaded; see {self._settings.home / 'logs' / 'demo.log'}.")
+            say(f"The demo fleet could not be loaded; see {self._logs / 'demo.log'}.")
             self._demo = None
 
     def _web_answers(self) -> bool:
@@ -147,7 +148,7 @@ class House:
             return False
 
     def _child(self, name: str, *arguments: str, environment: dict[str, str], restarts: bool = True) -> Child:
-        log = Path(self._settings.home / "logs" / f"{name}.log")
+        log = self._logs / f"{name}.log"
         return Child(name, [sys.executable, *arguments], log, environment, say, restarts=restarts)
 
 
