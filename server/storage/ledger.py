@@ -120,9 +120,16 @@ class _Run:
         self.connection, self.bot, self.run_id = connection, bot, run_id
         self.generation = int(run_id.partition(".")[2])
         state = connection.execute(select(BotRun.state).where(*self.key)).scalar_one_or_none()
-        now = connection.execute(select(Bot.run_id, Bot.heartbeat_ms).where(Bot.id == bot.id)).one()
+        now = connection.execute(
+            select(Bot.run_id, Bot.heartbeat_ms, Bot.start_requests, Bot.faulted_at_start_request).where(
+                Bot.id == bot.id
+            )
+        ).one()
+        faulted_at = now.faulted_at_start_request
+        is_faulted = faulted_at is not None and now.start_requests <= faulted_at
         self.is_latest = now.run_id == run_id
-        self.is_live = self.is_latest and state not in (ENDED, SETTLED)
+        # A close-only run after a fault does not hide the fault.
+        self.speaks_for_bot = self.is_latest and state not in (ENDED, SETTLED) and not is_faulted
         self.heartbeat_ms = now.heartbeat_ms or 0
         self.heartbeat: tuple[Envelope, Heartbeat] | None = None
 
@@ -149,13 +156,13 @@ def _on_started(run: _Run, envelope: Envelope, payload: Started) -> None:
 
 
 def _on_status(run: _Run, envelope: Envelope, payload: Status) -> None:
-    if run.is_live:
+    if run.speaks_for_bot:
         set_status(run.connection, run.bot.id, payload.status, payload.reason, envelope.ts)
 
 
 def _on_ready(run: _Run, envelope: Envelope, payload: Ready) -> None:
     status = run.connection.execute(select(Bot.status).where(Bot.id == run.bot.id)).scalar_one()
-    if run.is_live and status == BotState.STARTING:
+    if run.speaks_for_bot and status == BotState.STARTING:
         set_status(run.connection, run.bot.id, BotState.RUNNING, None, envelope.ts)
 
 
@@ -168,7 +175,7 @@ def _on_config_applied(run: _Run, envelope: Envelope, payload: ConfigApplied) ->
 
 
 def _on_config_rejected(run: _Run, envelope: Envelope, payload: ConfigRejected) -> None:
-    if run.is_live:
+    if run.speaks_for_bot:
         run.set_bot(status_reason=f"Config version {payload.version} was refused: {payload.message}")
 
 

@@ -53,6 +53,8 @@ class Observation:
     life: Life
     faulted: bool = False
     has_open_position: bool = False
+    is_close_only: bool = False
+    """The live process was started after a fault, to guard and close positions only."""
     told: bool = True
     """The live process was told of the newest rows."""
     listens: bool = True
@@ -103,6 +105,11 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Renew:
+    """Start was pressed while a close-only process runs: end it as it stands, positions untouched, for a new one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Make the process poll its config and control now."""
 
@@ -112,7 +119,7 @@ class Settle:
     """There is no process, and none is wanted: say so."""
 
 
-Action = Wait | Spawn | Terminate | Abort | Kill | Tell | Settle
+Action = Wait | Spawn | Terminate | Abort | Kill | Renew | Tell | Settle
 
 
 def next_action(seen: Observation, policy: Policy) -> Action:
@@ -136,7 +143,9 @@ def _of_the_living(seen: Observation, policy: Policy) -> Action:
     if seen.desired is DesiredState.STOPPED:
         return Terminate()
     if seen.silent_s >= seen.silence_limit_s:
-        return Abort(f"no heartbeat for {seen.silent_s:.0f} s") if seen.listens else Kill("no line since its start")
+        return Abort(f"no heartbeat for {seen.silent_s:.0f} s")
+    if seen.is_close_only and not seen.faulted:
+        return Renew()
     if not seen.told and seen.listens:
         return Tell()
     return Wait()

@@ -143,7 +143,7 @@ def write_end(
         ledger.add_note(connection, bot.id, run_id, "bot_fault" if verdict.is_fault else "bot_ended", verdict.note, now)
     status, words = verdict.status, verdict.reason
     if bot.is_faulted and status is BotState.STARTING:
-        status = BotState.ERROR  # a close-only attempt has failed; the fault stands
+        return  # a close-only attempt has failed; the fault stands
     ledger.set_status(connection, bot.id, status, words, now)
 
 

@@ -62,6 +62,7 @@ class View:
     pulse: Pulse = field(default_factory=Pulse)
     told: tuple[int, str, bool] | None = None
     heard_at: float | None = None
+    is_close_only: bool = False
     stopping_at: float | None = None
     aborted_at: float | None = None
     kill_reason: str | None = None
@@ -169,6 +170,7 @@ class Supervisor:
             life=life,
             faulted=bot.is_faulted,
             has_open_position=self._has_open_position(bot.id) if wanted_gone else False,
+            is_close_only=view.is_close_only,
             told=view.told == bot.told,
             listens=view.heard_at is not None and now - view.heard_at >= LISTENS_AFTER_S,
             stopping_s=None if view.stopping_at is None else now - view.stopping_at,
@@ -218,12 +220,12 @@ class Supervisor:
             return Life.UNKNOWN  # ended this instant; the next round sees a free lock
         with write(self._engine) as connection:
             rows.note_process(connection, bot.id, process.generation, process.pid, now_ms())
-        self._hold(view, process, told=None)
+        self._hold(view, process, told=None, close_only=bot.is_faulted)
         log.info("bot_adopted", bot_id=bot.id, run_id=process.run_id, pid=process.pid)
         return Life.ALIVE
 
-    def _hold(self, view: View, process: Process, told: tuple[int, str, bool] | None) -> None:
-        view.process, view.told, view.pulse = process, told, Pulse()
+    def _hold(self, view: View, process: Process, *, told: tuple[int, str, bool] | None, close_only: bool) -> None:
+        view.process, view.told, view.pulse, view.is_close_only = process, told, Pulse(), close_only
         view.heard_at, view.looked, view.stranger_since = None, True, None
         view.stopping_at = view.aborted_at = view.kill_reason = None
 
@@ -258,6 +260,9 @@ class Supervisor:
                 view.kill_reason = f"killed: {reason}"
                 log.error("bot_killed", bot_id=bot.id, reason=reason)
                 self._send(view, signal.SIGKILL)
+            case decisions.Renew():
+                view.stopping_at, view.kill_reason = self._clock(), "replaced: start was pressed"
+                self._send(view, signal.SIGKILL)
             case decisions.Settle():
                 if not (self._ending and bot.status is BotState.ERROR):
                     self._set_status(bot, BotState.STOPPED)
@@ -267,7 +272,8 @@ class Supervisor:
             return
         with write(self._engine) as connection:
             generation = rows.open_run(connection, bot.id, now_ms())
-            ledger.set_status(connection, bot.id, BotState.STARTING, "Close-only" if close_only else None, now_ms())
+            if not close_only:  # the fault stays in sight
+                ledger.set_status(connection, bot.id, BotState.STARTING, None, now_ms())
         try:
             with write(self._engine) as connection:
                 ticket = self._make_ticket(connection, bot.id, generation, close_only=close_only)
@@ -278,7 +284,7 @@ class Supervisor:
         except OSError as error:
             self._write_end(bot, view, generation, code=ExitCode.TEMPORARY, reason=f"not started: {error.strerror}")
             return
-        self._hold(view, process, told=bot.told)
+        self._hold(view, process, told=bot.told, close_only=close_only)
         with write(self._engine) as connection:
             rows.note_process(connection, bot.id, generation, process.pid, now_ms())
         log.info("bot_spawned", bot_id=bot.id, run_id=process.run_id, pid=process.pid, close_only=close_only)

@@ -15,6 +15,7 @@ from server.supervisor.decisions import (
     Life,
     Observation,
     Policy,
+    Renew,
     Settle,
     Spawn,
     Tell,
@@ -61,12 +62,10 @@ POLICY = Policy()
         ({"desired": STOP, "life": Life.ALIVE, "told": False}, Terminate()),
         ({"desired": RUN, "life": Life.ALIVE, "silent_s": 30.0}, Abort("no heartbeat for 30 s")),
         ({"desired": RUN, "life": Life.ALIVE, "silent_s": 60.0, "silence_limit_s": 120.0}, Wait()),
-        (
-            {"desired": RUN, "life": Life.ALIVE, "silent_s": 120.0, "silence_limit_s": 120.0, "listens": False},
-            Kill("no line since its start"),
-        ),
         ({"desired": RUN, "life": Life.ALIVE, "silent_s": 34.0, "aborted_s": 4.0}, Wait()),
         ({"desired": RUN, "life": Life.ALIVE, "silent_s": 35.0, "aborted_s": 5.0}, Kill("no heartbeat for 35 s")),
+        ({"desired": RUN, "life": Life.ALIVE, "is_close_only": True, "faulted": True}, Wait()),
+        ({"desired": RUN, "life": Life.ALIVE, "is_close_only": True}, Renew()),
         # stopping
         ({"desired": STOP, "life": Life.ALIVE, "stopping_s": 29.0, "quiet_s": 29.0}, Wait()),
         (

@@ -151,7 +151,27 @@ def test_a_crash_loop_with_an_open_position_goes_on_close_only(fleet: Any) -> No
     fleet.run(supervisor, lambda: fleet.bot(bot).faulted_at_start_request == 1)
 
     fleet.plan(bot)
-    fleet.run(supervisor, lambda: fleet.bot(bot).status == "paused")
+    fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
+
+    assert fleet.events(bot, "status")[-1].data["status"] == "paused"
+    assert fleet.bot(bot).status == "error"
+    assert fleet.bot(bot).status_reason.startswith("Crash loop")
+    fleet.set(bot, start_requests=2)
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
+
+
+def test_a_process_forked_just_before_its_supervisor_died_is_adopted(fleet: Any, monkeypatch: Any) -> None:
+    bot = fleet.add_bot()
+    with monkeypatch.context() as patched:
+        patched.setattr(rows, "note_process", lambda *_: 1 / 0)
+        first = fleet.supervisor()
+        first.tick()
+    assert fleet.runs(bot)[0].state == "spawning"
+
+    fleet.run(fleet.supervisor(), lambda: fleet.bot(bot).status == "running")
+
+    assert len(fleet.runs(bot)) == 1
+    assert fleet.bot(bot).pid == first._views[bot].process.pid
 
 
 def test_a_bot_that_outlived_its_supervisor_is_adopted_and_its_exit_understood(fleet: Any) -> None:
