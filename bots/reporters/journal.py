@@ -2,7 +2,7 @@
 
 The file descriptor is a plain file opened for append, so that a line is safe once written, whoever dies. Lines of one
 step go out in one write; those with an order's intent are synced to disk before the order is sent. A full disk loses no
-line: they wait in memory, in order, and `healthy` is false until they are written.
+line: they wait in memory, in order, each for its own file, and `healthy` is false until they are written.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -38,7 +39,7 @@ class Journal:
     """Writes the events of one run to *fd*, and goes on in a new file of *folder* when one has *rotate_bytes*."""
 
     def __init__(self, fd: int, *, bot_id: int, run_id: str, folder: Path, rotate_bytes: int = ROTATE_BYTES) -> None:
-        self._fd = fd
+        self._files = deque([(fd, bytearray())])  # the file being written and, while the disk is full, the next one
         self._bot_id = bot_id
         self._run_id = run_id
         self._folder = folder
@@ -46,21 +47,19 @@ class Journal:
         self._seq = 0
         self._part = 1
         self._written = 0
-        self._waiting = bytearray()
 
     @property
     def healthy(self) -> bool:
         """Whether all that was told is written."""
-        return not self._waiting
+        return len(self._files) == 1 and not self._files[0][1]
 
     def write(self, payloads: Iterable[Payload], *, sync: bool = False) -> bool:
         """Append *payloads*; with *sync*, return once they are on disk. False: the disk took no more, they wait."""
         ts = time.time_ns() // 1_000_000
+        waiting = self._files[-1][1]
         for payload in payloads:
             self._seq += 1
-            self._waiting += encode_line(
-                bot_id=self._bot_id, run_id=self._run_id, seq=self._seq, ts=ts, payload=payload
-            )
+            waiting += encode_line(bot_id=self._bot_id, run_id=self._run_id, seq=self._seq, ts=ts, payload=payload)
         return self._flush(sync)
 
     def rotate_if_large(self, snapshot: Callable[[], Snapshot]) -> None:
@@ -68,22 +67,31 @@ class Journal:
         if self._written < self._rotate_bytes or not self.healthy:
             return
         name = f"{self._run_id}.{self._part + 1}.jsonl"
-        fd = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        if not self.write([Rotate(next=name)], sync=True):
-            os.close(fd)
+        try:
+            fd = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError:
             return
-        os.close(self._fd)
-        self._fd, self._part, self._written = fd, self._part + 1, 0
+        self.write([Rotate(next=name)], sync=True)
+        self._files.append((fd, bytearray()))
+        self._part += 1
         self.write([snapshot()], sync=True)
 
     def _flush(self, sync: bool) -> bool:
         try:
-            while self._waiting:
-                written = os.write(self._fd, self._waiting)
-                self._written += written
-                del self._waiting[:written]
+            while True:
+                fd, waiting = self._files[0]
+                while waiting:
+                    written = os.write(fd, waiting)
+                    self._written += written
+                    del waiting[:written]
+                if len(self._files) == 1:
+                    break
+                os.fdatasync(fd)
+                os.close(fd)
+                self._files.popleft()
+                self._written = 0
             if sync:
-                os.fdatasync(self._fd)
+                os.fdatasync(fd)
         except OSError:
             return False
         return True
