@@ -6,6 +6,9 @@ import fcntl
 import json
 import os
 from pathlib import Path
+from typing import Final
+
+IDENTITY_BYTES: Final = 512
 
 
 class AlreadyRunning(Exception):
@@ -20,7 +23,7 @@ def take_run_lock(folder: Path, generation: int, run_id: str) -> int:
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(fd)
         raise AlreadyRunning(f"Another process already runs this bot: {folder / 'lock'} is held.") from None
     identity = {
@@ -30,8 +33,8 @@ def take_run_lock(folder: Path, generation: int, run_id: str) -> int:
         "generation": generation,
         "run_id": run_id,
     }
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, json.dumps(identity).encode(), 0)
+    # Always the same size: a reader never sees half of it, and a full disk does not keep a bot from its positions.
+    os.pwrite(fd, json.dumps(identity).encode().ljust(IDENTITY_BYTES), 0)
     return fd
 
 
