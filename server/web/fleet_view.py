@@ -146,6 +146,12 @@ def pnl(amount: Decimal) -> Pnl:
     return Pnl(text=sign + shown, exact=sign + plain(abs(amount)), css="up" if up else "down", arrow="▲" if up else "▼")
 
 
+def price(amount: Decimal) -> str:
+    """A price with as many decimals as its size needs: ``97,288.00``, ``0.7123``."""
+    decimals = 2 if amount >= 100 else 4 if amount >= Decimal("0.1") else 8
+    return f"{amount:,.{decimals}f}"
+
+
 def duration(ms: int) -> str:
     """``8 s``, ``14 min``, ``3 h 20 min``, ``2 d 4 h``."""
     seconds = max(0, ms) // 1000
@@ -172,7 +178,7 @@ def _position(held: Sequence[Row[Any]], base: str) -> tuple[str, str | None]:
         return (f"{pending} pending", None) if pending else ("flat", None)
     quantity = sum((row.quantity for row in active), ZERO)
     worth = sum((row.quantity * row.entry_price for row in active if row.entry_price is not None), ZERO)
-    entry = f"@ {worth / quantity:,.2f}" if quantity and worth else None
+    entry = f"@ {price(worth / quantity)}" if quantity and worth else None
     if len(held) > 1:
         entry = f"{entry or ''} · {len(held)} positions".lstrip(" ·")
     return f"+{plain(quantity)} {base}", entry

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import OperationalError
 
 from server.security.users import first_start
@@ -66,13 +66,12 @@ def test_a_writer_holds_the_lock_from_its_first_statement(tmp_path: Path):
     first = make_engine(settings.database_url)
     second = make_engine(settings.database_url, busy_timeout_s=0.05)
 
-    with (
-        write(first) as connection,
-        pytest.raises(OperationalError, match="locked"),
-        write(second) as other,
-    ):
-        connection.execute(select(Setting))
-        other.execute(select(Setting))
+    def write_too() -> None:
+        with write(second) as connection:
+            connection.execute(select(Setting))
+
+    with write(first), pytest.raises(OperationalError, match="locked"):
+        write_too()
 
 
 def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path):
@@ -89,9 +88,13 @@ def test_a_block_that_raises_leaves_nothing_behind(tmp_path: Path):
     migrate(settings)
     engine = make_engine(settings.database_url)
 
-    with pytest.raises(ZeroDivisionError), write(engine) as connection:
-        connection.execute(Setting.__table__.insert().values(name="x", value="y"))
-        1 / 0  # noqa: B018
+    def fail_half_way() -> None:
+        with write(engine) as connection:
+            connection.execute(insert(Setting).values(name="x", value="y"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
 
     with read(engine) as connection:
         assert connection.execute(select(Setting).where(Setting.name == "x")).first() is None

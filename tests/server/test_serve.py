@@ -17,7 +17,10 @@ import pytest
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVE = "import sys; from server.app import serve; from server.settings import load_settings; sys.exit(serve(load_settings()))"
+SERVE = (
+    "import sys; from server.app import serve; from server.settings import load_settings; "
+    "sys.exit(serve(load_settings()))"
+)
 
 
 def free_port() -> int:
