@@ -44,6 +44,11 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def pid(self) -> int:
+        """Its last process; 0 before the first."""
+        return self._process.pid if self._process else 0
+
+    @property
     def exit_code(self) -> int | None:
         """How its last process ended; None while it runs or before the first."""
         return self._process.poll() if self._process else None

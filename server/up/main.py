@@ -25,6 +25,7 @@ from server.settings import Settings
 from server.supervisor.run import end_bots
 from server.up.child import Child
 from server.up.doorway import check_ports, only_one
+from server.up.orphans import reap_orphans, take_orphans
 
 ROUND_S = 0.25
 _SECRETS = ("FLOTILLA_SECRET_KEYS", "FLOTILLA_ADMIN_PASSWORD", "DATABASE_URL", "FLOTILLA_TOKEN")
@@ -38,6 +39,7 @@ def up(settings: Settings, *, with_demo: bool = False) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: end.set())
     setproctitle("flotilla: up")
+    take_orphans()
     with only_one(settings) as after_a_crash:
         check_ports(settings, after_a_crash=after_a_crash)
         say(f"Flotilla keeps its data in {settings.home}")
@@ -91,6 +93,7 @@ class House:
                 return
             for child in self._keepers:
                 child.look()
+            self._reap()
             if not greeted and self._web_answers():
                 greeted = True
                 self._greet(password)
@@ -117,7 +120,11 @@ class House:
             if not child.wait(start + _ALL_S if child.is_running else 0):
                 child.kill()
                 child.wait(time.monotonic() + 2)
+        self._reap()
         say("Flotilla has ended.")
+
+    def _reap(self) -> None:
+        reap_orphans({child.pid for child in (*self._keepers, self._demo) if child is not None})
 
     def _greet(self, password: str | None) -> None:
         say(f"Flotilla runs at {self._settings.base_url}")
