@@ -306,6 +306,13 @@ class Order(Given):
     exchange: str
     mode: str
     tags: list[str]
+    activated_at: str | None = Field(description="When the first fill came.")
+    stop_price: str | None
+    target_price: str | None
+    exit_deadline_at: str | None = Field(description="When the holding time ends.")
+    exiting: str | None = Field(description="Why it is being sold, while it is.")
+    dust_quantity: str = Field(description="What was too small to sell, in base.")
+    dust_cost: str = Field(description="What that had cost, in quote; not in the PNL.")
     legs: list[dict[str, Any]]
 
 

@@ -166,6 +166,7 @@ def position_rows(
 
 def position_document(row: Row[Any], tags: list[str]) -> dict[str, Any]:
     """A position as the API shows it; there it is called a trading order."""
+    document = row.document
     return {
         "id": row.id,
         "bot_id": row.bot_id,
@@ -190,7 +191,14 @@ def position_document(row: Row[Any], tags: list[str]) -> dict[str, Any]:
         "exchange": row.exchange,
         "mode": row.mode,
         "tags": tags,
-        "legs": row.document.get("legs", []),
+        "activated_at": iso(document.get("activated_ms")),
+        "stop_price": document.get("stop_price"),
+        "target_price": document.get("target_price"),
+        "exit_deadline_at": iso(document.get("exit_deadline_ms")),
+        "exiting": document.get("exiting"),
+        "dust_quantity": document.get("dust_quantity", "0"),
+        "dust_cost": document.get("dust_cost", "0"),
+        "legs": document.get("legs", []),
     }
 
 
