@@ -48,19 +48,18 @@ class Executor:
         self._on_error = on_error
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: set[str] = set()
-
-    @property
-    def busy(self) -> int:
-        """Requests under way."""
-        return len(self._tasks)
+        self._cancelling: set[str] = set()
 
     def run(self, command: Command) -> None:
-        """Start carrying out *command*."""
+        """Start carrying out *command*. A question whose answer is on its way is not asked again."""
+        if isinstance(command, CancelOrder):
+            self._start(self._cancel(command))
+            return
+        is_asked = command.client_order_id in self._asking
+        self._asking.add(command.client_order_id)
         if isinstance(command, PlaceOrder):
             self._start(self._place(command))
-        elif isinstance(command, CancelOrder):
-            self._start(self._cancel(command))
-        elif command.client_order_id not in self._asking:
+        elif not is_asked:
             self._start(self._ask(command.client_order_id, command.symbol))
 
     async def settle(self, query: QueryOrder) -> None:
@@ -85,21 +84,36 @@ class Executor:
             self._on_error("bug", f"a request to the exchange broke: {task.exception()}")
 
     async def _place(self, order: PlaceOrder) -> None:
+        client_order_id = order.client_order_id
+        outcome: Outcome
         try:
-            self._feed(await self._exchange.place(order))
+            outcome = await self._exchange.place(order)
         except Denied as denied:
-            self._feed(OrderRefused(client_order_id=order.client_order_id, kind=denied.kind, message=denied.message))
-        except (OutcomeUnknown, Unreachable) as unknown:
-            self._on_error("outcome_unknown", f"order {order.client_order_id}: {unknown}")
-            self._feed(OrderUnknown(client_order_id=order.client_order_id, reason=str(unknown)))
-            await self._ask(order.client_order_id, order.symbol)
+            outcome = OrderRefused(client_order_id=client_order_id, kind=denied.kind, message=denied.message)
+        except OutcomeUnknown as unknown:
+            self._on_error("outcome_unknown", f"order {client_order_id}: {unknown}")
+            outcome = OrderUnknown(client_order_id=client_order_id, reason=str(unknown))
+        finally:
+            self._asking.discard(client_order_id)
+        self._feed(outcome)
+        if isinstance(outcome, OrderUnknown):
+            await self._ask(client_order_id, order.symbol)
 
     async def _cancel(self, command: CancelOrder) -> None:
+        """Ask to cancel, then how the order ended; a repeated command only asks to cancel again."""
+        client_order_id = command.client_order_id
+        is_first = client_order_id not in self._cancelling
+        self._cancelling.add(client_order_id)
         try:
-            await self._exchange.cancel(command.client_order_id, command.symbol)
-        except (Unreachable, KeysRefused) as error:
-            self._on_error("cancel_failed", f"order {command.client_order_id}: {error}")
-        await self._ask(command.client_order_id, command.symbol)
+            try:
+                await self._exchange.cancel(client_order_id, command.symbol)
+            except (Unreachable, KeysRefused) as error:
+                self._on_error("cancel_failed", f"order {client_order_id}: {error}")
+            if is_first:
+                await self._ask(client_order_id, command.symbol)
+        finally:
+            if is_first:
+                self._cancelling.discard(client_order_id)
 
     async def _ask(self, client_order_id: str, symbol: str) -> None:
         """Ask until there is a firm answer. Network errors are no answer."""
