@@ -130,7 +130,7 @@ def serve(settings: Settings) -> int:
             port=settings.port,
             threads=THREADS,
             ident=None,
-            max_request_body_size=_UPLOAD_BYTES,
+            max_request_body_size=3 * MAX_BYTES,  # up to there the answer is ours, above it waitress refuses
             clear_untrusted_proxy_headers=True,
         )
     except OSError as error:

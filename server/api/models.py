@@ -76,9 +76,11 @@ def list_models(query: PageQuery) -> Response:
 def upload_model() -> tuple[Response, int]:
     """Add a model. It is loaded and asked for a prediction before it is accepted."""
     upload, fields = _upload()
-    file = model_files.take_file(_settings(), upload.stream)
-    with write(engine()) as connection:
-        model_id = model_files.add_model(connection, file, name=fields.name, symbol=fields.symbol, author=caller().name)
+    settings = _settings()
+    with model_files.checked_upload(settings, upload.stream) as file, write(engine()) as connection:
+        model_id = model_files.add_model(
+            connection, settings, file, name=fields.name, symbol=fields.symbol, author=caller().name
+        )
         document = model_files.model_document(model_files.model_row(connection, model_id), [])
     return jsonify(document), 201
 

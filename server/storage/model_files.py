@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -39,8 +41,9 @@ class TooLarge(FlotillaError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """A checked file, in its place."""
+    """An uploaded file that was found good, not yet in its place."""
 
+    path: Path
     sha256: str
     size_bytes: int
     trees: int
@@ -48,8 +51,9 @@ class ModelFile:
     schema_version: str
 
 
-def take_file(settings: Settings, stream: IO[bytes]) -> ModelFile:
-    """Check an uploaded file and move it to its place. Raises `TooLarge`, `Refused`."""
+@contextmanager
+def checked_upload(settings: Settings, stream: IO[bytes]) -> Iterator[ModelFile]:
+    """An uploaded file, checked; gone after the block unless `add_model` took it. Raises `TooLarge`, `Refused`."""
     settings.make_home()
     descriptor, name = tempfile.mkstemp(dir=settings.models, prefix="upload-", suffix=".part")
     temporary = Path(name)
@@ -57,16 +61,16 @@ def take_file(settings: Settings, stream: IO[bytes]) -> ModelFile:
         with os.fdopen(descriptor, "wb") as file:
             sha256, size = _copy(stream, file)
         found = check_file(temporary)
-        temporary.replace(settings.model_file(sha256))
+        yield ModelFile(
+            path=temporary,
+            sha256=sha256,
+            size_bytes=size,
+            trees=int(found["trees"]),
+            features=list(found["features"]),
+            schema_version=str(found["schema_version"]),
+        )
     finally:
         temporary.unlink(missing_ok=True)
-    return ModelFile(
-        sha256=sha256,
-        size_bytes=size,
-        trees=int(found["trees"]),
-        features=list(found["features"]),
-        schema_version=str(found["schema_version"]),
-    )
 
 
 def check_file(path: Path, *, timeout_s: float = CHECK_TIMEOUT_S) -> dict[str, Any]:
@@ -85,8 +89,13 @@ def check_file(path: Path, *, timeout_s: float = CHECK_TIMEOUT_S) -> dict[str, A
     return dict(found)
 
 
-def add_model(connection: Connection, file: ModelFile, *, name: str, symbol: str, author: str) -> int:
-    """Register a checked file; the id of the model."""
+def add_model(
+    connection: Connection, settings: Settings, file: ModelFile, *, name: str, symbol: str, author: str
+) -> int:
+    """Register a checked file and move it to its place; the id of the model.
+
+    Both happen under the database's write lock, so that no deletion of the same file comes between.
+    """
     row = {"name": name, "symbol": symbol, "uploaded_by": author, "created_ms": now_ms()}
     result = connection.execute(
         insert(Model).values(
@@ -98,6 +107,7 @@ def add_model(connection: Connection, file: ModelFile, *, name: str, symbol: str
             schema_version=file.schema_version,
         )
     )
+    file.path.replace(settings.model_file(file.sha256))
     return result.inserted_primary_key[0]  # type: ignore[index]
 
 
