@@ -1,14 +1,17 @@
 """Tell from a bot's journal whether its trading loop still turns.
 
 Time passes here only while the supervisor could have seen a line: it was running itself, and had read the journal to
-its end. A supervisor that was stopped, or could not write to the database, blames no bot for that.
+its end. A supervisor that was stopped, or could not write to the database, blames no bot for that, nor for a full disk.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 LONGEST_STEP_S = 1.0
+ROOM_BYTES = 262_144
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +51,10 @@ class Pulse:
     def limit_s(self, policy: HealthPolicy) -> float:
         """What silence is allowed now."""
         return policy.silent_s if self.has_beaten else policy.starting_s
+
+
+def has_room(folder: Path) -> bool:
+    """Whether bots can write: on a full disk they fall silent, trade on, and must not be killed for it."""
+    disk = os.statvfs(folder)
+    blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
+    return disk.f_blocks == 0 or blocks * disk.f_frsize >= ROOM_BYTES

@@ -27,7 +27,7 @@ from server.storage.ledger import SPAWNING
 from server.storage.times import now_ms
 from server.supervisor import decisions, rows
 from server.supervisor.decisions import Action, End, ExitCode, Life, Observation, Policy, judge_end, next_action
-from server.supervisor.health import Pulse
+from server.supervisor.health import Pulse, has_room
 from server.supervisor.identity import Free, Identity, Unidentified, probe, read_identity
 from server.supervisor.ingest import Heard, Ingest
 from server.supervisor.journal import first_file, last_words
@@ -97,12 +97,14 @@ class Supervisor:
         self._last_round = clock()
         self._last_beat = float("-inf")
         self._may_spawn = True
+        self._beats = self._can_judge = True
 
     def tick(self) -> None:
         """One round. A database that cannot be reached leaves everything as it is until the next one."""
         now = self._clock()
         elapsed, self._last_round = now - self._last_round, now
         self._may_spawn = True
+        self._can_judge = self._beats and has_room(self._settings.home)
         try:
             heard = self._ingest.step()
             with read(self._engine) as connection:
@@ -156,7 +158,7 @@ class Supervisor:
         said = heard.get(view.process.run_id) if view.process is not None else None
         if said is None:
             return
-        if said.at_end:
+        if said.at_end and self._can_judge:
             view.pulse.advance(elapsed)
         view.pulse.saw(set(said.types))
         if said.has_lines and view.heard_at is None:
@@ -338,7 +340,9 @@ class Supervisor:
         try:
             with write(self._engine) as connection:
                 rows.write_beat(connection, os.getpid(), self._started_ms, now_ms(), self._ingest.lag_bytes)
+            self._beats = True
         except OperationalError as error:
+            self._beats = False
             log.warning("beat_not_written", reason=str(error.orig))
 
     def _lock(self, bot_id: int) -> Path:

@@ -96,6 +96,21 @@ def test_a_stopped_process_is_killed_after_missed_heartbeats_and_replaced(fleet:
     assert fleet.runs(bot)[0].exit_reason.startswith("killed: no heartbeat")
 
 
+def test_nobody_is_killed_for_silence_while_the_disk_is_full(fleet: Any, monkeypatch: Any) -> None:
+    bot = fleet.add_bot(mute=True)
+    supervisor = fleet.supervisor(policy=Policy(health=HealthPolicy(starting_s=0.3)))
+    monkeypatch.setattr("server.supervisor.supervisor.has_room", lambda _: False)
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
+    view = supervisor._views[bot]
+    held = view.pulse.silent_s
+    for _ in range(20):
+        supervisor.tick()
+    assert view.pulse.silent_s == held
+
+    monkeypatch.setattr("server.supervisor.supervisor.has_room", lambda _: True)
+    fleet.run(supervisor, lambda: fleet.bot(bot).run_id == f"{bot}.2")
+
+
 def test_an_unusable_config_stops_one_bot_with_its_reason_until_start_is_pressed_again(fleet: Any) -> None:
     bad, good = fleet.add_bot(exit=78, reason="The model has 3 features, not 48."), fleet.add_bot()
     supervisor = fleet.supervisor(policy=QUICK)
