@@ -23,6 +23,12 @@ class SymbolRules:
     max_quantity: Decimal
     min_notional: Decimal
     status: str = "TRADING"
+    market_maximum: Decimal | None = None
+
+    @property
+    def max_market_quantity(self) -> Decimal:
+        """The most that one market order may move."""
+        return self.max_quantity if self.market_maximum is None else min(self.max_quantity, self.market_maximum)
 
     def round_quantity(self, quantity: Decimal) -> Decimal:
         """Largest multiple of `lot_size` not above *quantity* (never rounds risk up)."""
@@ -45,6 +51,7 @@ class SymbolRules:
         """Rules from one entry of Binance's ``exchangeInfo.symbols``. Raises KeyError if a filter is missing."""
         filters: dict[str, Mapping[str, Any]] = {f["filterType"]: f for f in document["filters"]}
         lot = filters["LOT_SIZE"]
+        market = filters.get("MARKET_LOT_SIZE")
         notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}
         return cls(
             symbol=document["symbol"],
@@ -56,6 +63,7 @@ class SymbolRules:
             max_quantity=Decimal(lot["maxQty"]),
             min_notional=Decimal(notional.get("minNotional", "0")),
             status=document.get("status", "TRADING"),
+            market_maximum=Decimal(market["maxQty"]) if market and Decimal(market["maxQty"]) else None,
         )
 
 

@@ -32,6 +32,8 @@ def book(position: Position, leg: Leg, fill: Execution, rules: SymbolRules) -> D
     fee_base = fill.fee if fill.fee_asset == rules.base else ZERO
     fee_direct = fill.fee if fill.fee_asset == rules.quote else ZERO
     if leg.side is Side.BUY:
+        first_ms = position.activated_ms
+        position.activated_ms = fill.time_ms if first_ms is None else min(first_ms, fill.time_ms)
         position.quantity += fill.quantity - fee_base
         position.cost += amount + fee_direct
     else:
@@ -43,18 +45,20 @@ def book(position: Position, leg: Leg, fill: Execution, rules: SymbolRules) -> D
     leg.booked_quote += amount
     leg.trade_ids.append(fill.trade_id)
     leg.updated_ms = max(leg.updated_ms, fill.time_ms)
-    position.entry_price = average_price(position, Side.BUY)
-    position.exit_price = average_price(position, Side.SELL)
+    mean = mean_price(position, leg.side)
+    rounded = None if mean is None else mean.quantize(_CENT)
+    if leg.side is Side.BUY:
+        position.entry_price = rounded
+    else:
+        position.exit_price = rounded
     return worth
 
 
-def average_price(position: Position, side: Side) -> Decimal | None:
-    """Mean price of the booked fills on *side*, to 8 decimals; None before the first."""
+def mean_price(position: Position, side: Side) -> Decimal | None:
+    """Mean price of the booked fills on *side*; None before the first."""
     legs = [leg for leg in position.legs if leg.side is side and leg.booked_quantity]
     quantity = sum((leg.booked_quantity for leg in legs), ZERO)
-    if not quantity:
-        return None
-    return (sum((leg.booked_quote for leg in legs), ZERO) / quantity).quantize(_CENT)
+    return sum((leg.booked_quote for leg in legs), ZERO) / quantity if quantity else None
 
 
 def settle(position: Position) -> None:
@@ -73,6 +77,12 @@ def unrealised(position: Position, price: Decimal) -> Decimal:
     return position.proceeds + position.held * price - position.cost
 
 
+def count_entry(counters: Counters, now_ms: int) -> None:
+    """Add an entry, whatever becomes of it, to its day."""
+    roll_day(counters, now_ms)
+    counters.day_entries += 1
+
+
 def count(counters: Counters, position: Position) -> None:
     """Add a closed position to the running totals; day figures belong to the UTC day of its closing (market time)."""
     assert position.pnl is not None
@@ -82,7 +92,8 @@ def count(counters: Counters, position: Position) -> None:
     counters.wins += position.pnl > 0
     counters.losses += position.pnl < 0
     counters.pnl += position.pnl
-    counters.day_pnl += position.pnl
+    if position.closed_ms // DAY_MS == counters.day:
+        counters.day_pnl += position.pnl
     counters.fees += position.fees
     counters.dust_quantity += position.dust_quantity
     counters.dust_cost += position.dust_cost

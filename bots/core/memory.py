@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from bots.core import accounting
 from shared.events import Counters, Heartbeat, Payload, Position, Snapshot, Stats
+from shared.states import PositionState
 
 
 def recall(facts: Iterable[Payload]) -> Snapshot | None:
     """The state after *facts* (one journal file, in order); None where no snapshot was written yet.
 
-    A position's event holds the whole position, so the last one of each key is the truth.
+    A position's event holds the whole position, so the last one of each key is the truth. The totals follow from the
+    positions; `Stats`, written after them, says the same again, unless the process died in between.
     """
     positions: dict[int, Position] = {}
     counters: Counters | None = None
@@ -18,17 +22,26 @@ def recall(facts: Iterable[Payload]) -> Snapshot | None:
     for fact in facts:
         if isinstance(fact, Snapshot):
             positions = {p.position_key: p for p in fact.positions}
-            counters, last_event_ms = fact.counters, fact.last_event_ms
+            counters, last_event_ms = replace(fact.counters), fact.last_event_ms
         elif isinstance(fact, Position):
+            if counters is not None:
+                _count(counters, fact, fact.position_key in positions)
             if fact.is_open:
                 positions[fact.position_key] = fact
             else:
                 positions.pop(fact.position_key, None)
             last_event_ms = max(last_event_ms, fact.opened_ms, *(leg.updated_ms for leg in fact.legs))
         elif isinstance(fact, Stats):
-            counters = fact.counters
+            counters = replace(fact.counters)
         elif isinstance(fact, Heartbeat) and fact.last_candle_ms is not None:
             last_event_ms = max(last_event_ms, fact.last_candle_ms)
     if counters is None:
         return None
     return Snapshot(last_event_ms=last_event_ms, counters=counters, positions=list(positions.values()))
+
+
+def _count(counters: Counters, position: Position, is_known: bool) -> None:
+    if not is_known:
+        accounting.count_entry(counters, position.opened_ms)
+    if position.status is PositionState.CLOSED:
+        accounting.count(counters, position)

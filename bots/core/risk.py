@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 from shared.config import TradingConfig
 from shared.events import Counters
 from shared.symbols import SymbolRules
 from shared.units import ZERO, plain
+
+_FEE_MARGIN: Final = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +24,21 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What the checks need to know; *quote_free* is None while unknown, *unrealised* is over all open positions."""
+    """What the checks need to know. *unrealised* is over all open positions; refused entries set *paused_until_ms*."""
 
     open_positions: int
-    quote_free: Decimal | None
     unrealised: Decimal
     counters: Counters
+    paused_until_ms: int = 0
 
 
 def check_entry(now_ms: int, account: Account, config: TradingConfig, rules: SymbolRules) -> Refused | None:
     """The first limit that forbids an entry at *now_ms* (market time); the counters' day must be today."""
     counters = account.counters
+    if rules.status != "TRADING":
+        return Refused("not_trading", f"{rules.symbol} is not traded now: the exchange says {rules.status}")
+    if now_ms < account.paused_until_ms:
+        return Refused("entries_refused", "the exchange refused the last entry; the next try comes later each time")
     if account.open_positions >= config.max_positions:
         return Refused("max_positions", f"{account.open_positions} of {config.max_positions} positions are open")
     if counters.last_closed_ms is not None and now_ms < counters.last_closed_ms + config.cooldown * 1000:
@@ -51,23 +58,27 @@ def check_entry(now_ms: int, account: Account, config: TradingConfig, rules: Sym
 def size_entry(
     price: Decimal, quote_free: Decimal | None, config: TradingConfig, rules: SymbolRules
 ) -> Decimal | Refused:
-    """Quantity in base for an entry at *price*: the smallest of the configured sizes and what is free, in lots."""
+    """Quantity in base for an entry at *price*: the smallest of the configured sizes and what is free, in lots.
+
+    Refused is also what could be bought, but after fees no longer be sold at its stop.
+    """
+    if price <= ZERO:
+        return Refused("no_price", "entry_offset_ticks puts the entry price at or below 0; lower it")
     amount = config.capital_per_trade
     if config.max_position_size is not None:
         amount = min(amount, config.max_position_size)
     if quote_free is not None:
         amount = min(amount, quote_free)
-    quantity = min(rules.round_quantity(amount / price), rules.max_quantity) if amount > ZERO else ZERO
-    if rules.is_tradable(quantity, price):
+    quantity = rules.round_quantity(min(max(amount, ZERO) / price, rules.max_quantity))
+    rest = rules.round_quantity(quantity * (1 - _FEE_MARGIN))
+    lowest = price * (1 - (config.stop_loss_pct or ZERO))
+    if rules.is_tradable(rest, lowest):
         return quantity
+    least = f"the exchange's minimum order of {plain(rules.min_notional)}, stop and fees included"
     if quote_free is not None and quote_free <= amount:
         return Refused(
-            "insufficient_balance",
-            f"{plain(quote_free)} {rules.quote} are free, too little for the exchange's minimum order of "
-            f"{plain(rules.min_notional)}; add funds",
+            "insufficient_balance", f"{plain(quote_free)} {rules.quote} are free, too little for {least}; add funds"
         )
     return Refused(
-        "order_too_small",
-        f"{plain(amount)} {rules.quote} buy less than the exchange's minimum of {plain(rules.min_notional)}; "
-        "raise capital_per_trade",
+        "order_too_small", f"{plain(amount)} {rules.quote} are too little for {least}; raise capital_per_trade"
     )

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isfinite
 from typing import Any, Final
 
 from bots.core import accounting, risk
@@ -29,7 +30,8 @@ from bots.core.messages import (
     Quote,
     Tick,
 )
-from bots.core.order_manager import Entry, OrderManager, Output
+from bots.core.open_orders import Output
+from bots.core.order_manager import Entry, OrderManager
 from bots.core.strategy import Action, Decision, Strategy
 from shared.config import TradingConfig, config_diff, config_document
 from shared.events import (
@@ -39,11 +41,10 @@ from shared.events import (
     RiskRefusal,
     SignalTaken,
     Snapshot,
-    Stats,
     Terms,
 )
 from shared.intervals import INTERVAL_MS
-from shared.states import DesiredState, OrderType, PositionState
+from shared.states import DesiredState, OrderState, OrderType, Role
 from shared.symbols import SymbolRules
 from shared.units import exact
 
@@ -64,6 +65,7 @@ Event = (
 
 _SECOND: Final = struct.Struct("<qd")
 _QUIET: Final = frozenset({"max_positions", "cooldown", "backfilled"})
+_SPEAKS_FOR_ITSELF: Final = frozenset({"held"})
 
 
 @dataclass(slots=True)
@@ -97,6 +99,7 @@ class Trader:
         self.config = config
         self.config_version = config_version
         self.now_ms = memory.last_event_ms if memory else 0
+        self._remembered_ms = self.now_ms
         self.window = Window()
         self.tally = Tally()
         self.blocked: dict[str, int] = {}
@@ -126,7 +129,10 @@ class Trader:
         }
 
     def step(self, event: Event) -> list[Output]:
-        """Take one event; the facts come before the commands, and must be written before these are carried out."""
+        """Take one event; the facts come before the commands, and must be written before these are carried out.
+
+        A `Position` among them is the living one, not a copy: write or read it before the next step.
+        """
         self._handlers[type(event)](event)
         return self.orders.flush()
 
@@ -181,7 +187,7 @@ class Trader:
         if now > self.now_ms:
             self.now_ms = now
         self.window.push(candle)
-        self.orders.on_market(now, candle.low, candle.close)
+        self.orders.on_market(now, candle.low, candle.close, not candle.backfilled)
         bar = self._bars.push(candle)
         if bar is None or self._strategy is None:
             return
@@ -221,7 +227,7 @@ class Trader:
         self._digest.update(decision.action.encode())
 
     def _try_to_enter(self, decision: Decision, now: int, candle: Candle) -> None:
-        if candle.backfilled:
+        if candle.backfilled or now <= self._remembered_ms:
             self._hold_back(risk.Refused("backfilled", "the candle came late"), now)
             return
         hold = self.entry_hold
@@ -232,9 +238,9 @@ class Trader:
         accounting.roll_day(counters, now)
         account = risk.Account(
             open_positions=len(self.orders.positions),
-            quote_free=self._account.quote_free if self._account else None,
             unrealised=self.orders.unrealised(),
             counters=counters,
+            paused_until_ms=self.orders.entry_pause_until_ms,
         )
         refused = risk.check_entry(now, account, self.config, self.rules)
         if refused is not None:
@@ -250,9 +256,7 @@ class Trader:
             self._hold_back(size, now)
             return
         self._last_refusal = None
-        self.orders.counters.day_entries += 1
         self._signal(decision, now, candle)
-        self.orders.out.append(Stats(counters=self.orders.counters))
         assert self._strategy is not None
         self.orders.enter(
             now,
@@ -287,71 +291,86 @@ class Trader:
 
     def _exit_by_signal(self, decision: Decision, now: int, candle: Candle) -> None:
         price = exact(candle.close)
-        for position in list(self.orders.positions.values()):
-            if position.status is not PositionState.ACTIVE or position.exiting is not None:
-                continue
-            assert position.entry_price is not None
-            if decision.min_profit is not None and price <= position.entry_price * (1 + decision.min_profit):
-                continue
+        leaving = [p for p in self.orders.positions.values() if _may_leave(p, price, decision.min_profit)]
+        if leaving:
             self._signal(decision, now, candle)
+        for position in leaving:
             self.orders.exit(position, "signal", now)
 
     def _signal(self, decision: Decision, now: int, candle: Candle) -> None:
         assert self._strategy is not None
         values, digest = self._strategy.explain()
-        self.orders.out.append(
+        self.orders.tell(
             SignalTaken(
                 decision_ms=now,
                 action=decision.action.value,
                 price=candle.close,
                 score=decision.score,
                 threshold=decision.threshold,
-                values=values,
+                values={name: value for name, value in values.items() if isfinite(value)},
                 feature_digest=digest,
             )
         )
 
     def _hold_back(self, refused: risk.Refused, now: int) -> None:
         self.blocked[refused.code] = self.blocked.get(refused.code, 0) + 1
-        if refused.code not in _QUIET and self._last_refusal != refused.message:
-            self.orders.out.append(RiskRefusal(code=refused.code, message=refused.message, time_ms=now))
-        if refused.code not in _QUIET:
-            self._last_refusal = refused.message
+        if refused.code in _QUIET:
+            return
+        reason = refused.message if refused.code in _SPEAKS_FOR_ITSELF else refused.code
+        if reason != self._last_refusal:
+            self._last_refusal = reason
+            self.orders.tell(RiskRefusal(code=refused.code, message=refused.message, time_ms=now))
 
     # --- people and shell ------------------------------------------------------------------------------------------
 
     def _on_account(self, account: AccountSeen) -> None:
         self._account = account
+        self.orders.base_free = account.base_free
 
     def _on_gate(self, gate: Gate) -> None:
         if gate.reason is None:
             self._gates.pop(gate.source, None)
         else:
             self._gates[gate.source] = gate.reason
+        self.orders.entries_allowed = self.entry_hold is None
 
     def _on_config(self, change: ConfigChanged) -> None:
         changed = config_diff(config_document(self.config), config_document(change.config))
         self.config, self.config_version = change.config, change.version
-        self.orders.out.append(ConfigApplied(version=change.version, changed=list(changed)))
+        self.orders.tell(ConfigApplied(version=change.version, changed=list(changed)))
 
     def _on_control(self, control: ControlChanged) -> None:
         """Stopping settles everything by `on_stop`; pausing and halting withdraw entries but guard what is held."""
         self._desired, self._halted = control.desired, control.halted
+        self.orders.entries_allowed = self.entry_hold is None
         if control.desired is DesiredState.RUNNING and not control.halted:
             return
         for position in list(self.orders.positions.values()):
             if control.desired is DesiredState.STOPPED and self.config.on_stop == "close":
                 self.orders.exit(position, "bot_stopped", self.now_ms)
             else:
-                self.orders.withdraw_entry(position, self.now_ms)
+                self.orders.withdraw_entry(position, "halted" if control.halted else str(control.desired), self.now_ms)
 
     @property
     def is_settled(self) -> bool:
         """After a stop: nothing is left to do before the process may end."""
         if self.config.on_stop == "close":
             return self.is_flat
-        entries = [leg for p in self.orders.positions.values() for leg in p.legs if leg.role == "entry"]
-        return all(leg.is_settled for leg in entries)
+        return not any(_is_in_motion(position) for position in self.orders.positions.values())
+
+
+def _may_leave(position: Position, price: Decimal, min_profit: Decimal | None) -> bool:
+    if position.entry_price is None or position.exiting is not None:
+        return False
+    return min_profit is None or price > position.entry_price * (1 + min_profit)
+
+
+def _is_in_motion(position: Position) -> bool:
+    """Whether an order of it is on its way, or it is being sold: all but a position with its target in the book."""
+    if position.exiting is not None:
+        return True
+    moving = (OrderState.INTENT, OrderState.UNKNOWN)
+    return any(leg.status in moving or (leg.role is Role.ENTRY and not leg.is_settled) for leg in position.legs)
 
 
 def _exit_logic(config: TradingConfig) -> str:
