@@ -27,7 +27,7 @@ class Commands(click.Group):
             click.echo(f"The database cannot be used ({cause}). See DATABASE_URL and FLOTILLA_HOME.", err=True)
         except OSError as error:
             where = f" {error.filename}" if error.filename else ""
-            click.echo(f"{error.strerror or error}{where}. Nothing was started.", err=True)
+            click.echo(f"The machine refused: {error.strerror or error}{where}.", err=True)
         sys.exit(1)
 
 

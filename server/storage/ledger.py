@@ -97,9 +97,17 @@ def add_note(connection: Connection, bot_id: int, run_id: str, kind: str, messag
     )
 
 
-def open_run(connection: Connection, bot_id: int, now: int) -> int:
-    """Take a bot's next generation. Commit it before the process starts."""
-    generation: int = connection.execute(select(Bot.generation).where(Bot.id == bot_id)).scalar_one() + 1
+def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0) -> int:
+    """Take a bot's next generation, higher than *above*. Commit it before the process starts.
+
+    Only for a bot that does not run: a run that was still open is over by that.
+    """
+    mine = BotRun.bot_id == bot_id
+    over = {"state": SETTLED, "ended_ms": now, "exit_reason": "replaced by a later run"}
+    connection.execute(update(BotRun).where(mine, BotRun.state.in_([SPAWNING, RUNNING])).values(**over))
+    known = connection.execute(select(func.max(BotRun.generation)).where(mine)).scalar_one() or 0
+    taken = connection.execute(select(Bot.generation).where(Bot.id == bot_id)).scalar_one()
+    generation: int = max(known, taken, above) + 1
     connection.execute(
         insert(BotRun).values(bot_id=bot_id, generation=generation, state=SPAWNING, created_ms=now, wanted=False)
     )

@@ -59,6 +59,12 @@ def first_file(run_id: str) -> str:
     return f"{run_id}.jsonl"
 
 
+def newest_generation(folder: Path, bot_id: int) -> int:
+    """The highest generation with a journal in *folder*, 0 for none: an older database may not know it."""
+    names = (path.name.split(".") for path in folder.glob(f"{bot_id}.*.jsonl"))
+    return max((int(name[1]) for name in names if name[1].isdecimal()), default=0)
+
+
 def read_on(
     folder: Path, bot_id: int, run_id: str, cursor: Cursor, *, is_over: bool = False, max_lines: int = CHUNK_LINES
 ) -> Reading:

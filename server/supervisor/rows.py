@@ -73,9 +73,9 @@ def load_bots(connection: Connection) -> list[BotRow]:
     ]
 
 
-def open_run(connection: Connection, bot_id: int, now: int) -> int:
-    """Take the next generation, with its journal's offset."""
-    generation = ledger.open_run(connection, bot_id, now)
+def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0) -> int:
+    """Take the next generation higher than *above*, with its journal's offset."""
+    generation = ledger.open_run(connection, bot_id, now, above=above)
     ensure_offset(connection, bot_id, generation)
     return generation
 

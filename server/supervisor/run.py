@@ -53,7 +53,7 @@ def run_supervisor(settings: Settings) -> int:
         signal.signal(number, lambda *_: detach.set())
     migrate(settings)
     try:
-        with only_supervisor(settings), _engine(settings) as engine:
+        with only_supervisor(settings, wait_s=1.0), _engine(settings) as engine:
             supervisor = _supervisor(settings, engine)
             log.info("supervisor_started", home=str(settings.home))
             while not detach.is_set():

@@ -30,7 +30,7 @@ from server.supervisor.decisions import Action, End, ExitCode, Life, Observation
 from server.supervisor.health import Pulse, has_room
 from server.supervisor.identity import Free, Identity, Unidentified, probe, read_identity
 from server.supervisor.ingest import Heard, Ingest
-from server.supervisor.journal import first_file, last_words
+from server.supervisor.journal import first_file, last_words, newest_generation
 from server.supervisor.launcher import Process, adopt
 from server.supervisor.rows import BotRow
 from shared.errors import FlotillaError
@@ -272,8 +272,9 @@ class Supervisor:
     def _spawn(self, bot: BotRow, view: View, close_only: bool) -> None:
         if self._settle_lock(bot, view, probe(self._lock(bot.id))) is not Life.NONE:
             return
+        on_disk = newest_generation(self._settings.journals(bot.id), bot.id)
         with write(self._engine) as connection:
-            generation = rows.open_run(connection, bot.id, now_ms())
+            generation = rows.open_run(connection, bot.id, now_ms(), above=on_disk)
             if not close_only:  # the fault stays in sight
                 ledger.set_status(connection, bot.id, BotState.STARTING, None, now_ms())
         try:

@@ -260,3 +260,13 @@ def test_the_supervisor_s_own_notes_never_collide_with_a_bot_s_lines(ledger: Eng
     with read(ledger) as connection:
         notes = connection.execute(select(Event.seq, Event.data).where(Event.type == "alert").order_by(Event.id)).all()
     assert [(n.seq, n.data["message"]) for n in notes] == [(-1, "first"), (-2, "second")]
+
+
+def test_a_new_generation_is_higher_than_any_before_and_closes_what_was_left_open(ledger: Engine) -> None:
+    with write(ledger) as connection:
+        assert open_run(connection, 1, 9) == 2
+        assert open_run(connection, 1, 9, above=6) == 7
+
+    with read(ledger) as connection:
+        states = connection.execute(select(BotRun.generation, BotRun.state).order_by(BotRun.generation)).all()
+    assert [tuple(r) for r in states] == [(1, "settled"), (2, "settled"), (7, "spawning")]

@@ -221,6 +221,16 @@ def test_a_run_whose_process_was_never_forked_is_closed_and_followed_by_another(
     assert second.generation == 2
 
 
+def test_a_journal_that_an_older_database_does_not_know_is_never_written_on(fleet: Any) -> None:
+    bot = fleet.add_bot()
+    forgotten = fleet.settings.journals(bot) / f"{bot}.7.2.jsonl"
+    forgotten.write_bytes(b"lines of a run that the restored database never saw")
+
+    fleet.run(fleet.supervisor(), lambda: fleet.bot(bot).status == "running")
+
+    assert fleet.bot(bot).run_id == f"{bot}.8"
+
+
 def test_a_reused_process_id_is_no_bot(fleet: Any, own_identity: Any) -> None:
     bot = fleet.add_bot()
     with write(fleet.engine) as connection:
