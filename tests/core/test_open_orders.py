@@ -7,7 +7,7 @@ from dataclasses import replace
 from bots.core.messages import OrderAbsent
 from shared.events import FillBooked, OrderIntent
 from shared.states import OrderState, Role, Side
-from tests.core.builders import ENTER, Desk, a_config, at
+from tests.core.builders import ENTER, Desk, a_config, at, d
 
 
 def test_a_repeated_report_books_nothing_and_orders_nothing():
@@ -117,4 +117,3 @@ def test_a_cancel_that_may_have_been_lost_in_a_crash_is_sent_again_at_once():
     desk.candle(97)
 
     assert len(desk.cancels) == 2
-    assert isinstance(desk.position, Position)
