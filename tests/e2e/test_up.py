@@ -40,7 +40,7 @@ def test_up_trades_within_a_minute_ends_in_order_and_resumes(fleet, wait_for, an
 
     up.send_signal(signal.SIGINT)
     up.wait(30)
-    assert family(fleet.home) == []
+    assert (family(fleet.home), fleet.bot_pids()) == ([], [])
 
     fleet.processes.pop("up")
     up = fleet.start("up", "server", "up", "--demo")
@@ -56,7 +56,7 @@ def test_up_trades_within_a_minute_ends_in_order_and_resumes(fleet, wait_for, an
     wait_for("they trade on", lambda: any(len(fleet.fills(b)) > fills_of[b] for b in bots), 90, pause_s=0.3)
     up.send_signal(signal.SIGTERM)
     up.wait(30)
-    assert family(fleet.home) == []
+    assert (family(fleet.home), fleet.bot_pids()) == ([], [])
 
 
 def test_two_installations_run_side_by_side(fleet, tmp_path, make_fleet, wait_for, answers):
