@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bots.core.messages import OrderAbsent, OrderUnknown, Refusal
 from shared.states import OrderState, OrderType, PositionState
-from tests.core.builders import RULES, Desk, a_config, d
+from tests.core.builders import RULES, Desk, a_config, at, d
 
 
 def a_stopped_desk(**config):
