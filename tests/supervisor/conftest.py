@@ -20,9 +20,10 @@ from server.storage.engine import make_engine, migrate, read, write
 from server.storage.models import Bot, BotRun, DeadLetter, Event, JournalOffset, TradingConfigVersion
 from server.supervisor.decisions import Policy
 from server.supervisor.identity import Identity, boot_id, has_exited, open_process, read_identity, start_ticks
-from server.supervisor.launcher import Launcher
+from server.supervisor.launcher import Launcher, Process
 from server.supervisor.run_tickets import make_ticket
 from server.supervisor.supervisor import Supervisor
+from shared.tickets import RunTicket
 
 FAKE_BOT = """
 import fcntl, json, os, signal, sys, time
@@ -112,6 +113,19 @@ while True:
 """
 
 
+class RecordingLauncher(Launcher):
+    """A launcher that knows what it started, for the clean-up."""
+
+    def __init__(self, program: Path, started: list[Process]) -> None:
+        super().__init__(program)
+        self._started = started
+
+    def spawn(self, ticket: RunTicket) -> Process:
+        process = super().spawn(ticket)
+        self._started.append(process)
+        return process
+
+
 class Fleet:
     """One installation under test."""
 
@@ -123,6 +137,7 @@ class Fleet:
             migrate(self.settings)
         self.engine: Engine = make_engine(self.settings.database_url)
         self.children: list[subprocess.Popen[bytes]] = []
+        self.bots: list[Process] = []
 
     def add_bot(self, desired: str = "running", **plan: Any) -> int:
         with write(self.engine) as connection:
@@ -153,7 +168,13 @@ class Fleet:
             return make_ticket(connection, self.settings, vault, bot_id, generation, close_only=close_only)
 
         return Supervisor(
-            self.settings, self.engine, Launcher(self.program), ticket, policy=policy, ending=ending, jitter=lambda: 0.0
+            self.settings,
+            self.engine,
+            RecordingLauncher(self.program, self.bots),
+            ticket,
+            policy=policy,
+            ending=ending,
+            jitter=lambda: 0.0,
         )
 
     def supervisor_process(self) -> subprocess.Popen[bytes]:
@@ -220,6 +241,10 @@ class Fleet:
             child.wait()
             if child.stdout:
                 child.stdout.close()
+        for bot in self.bots:
+            assert bot.child is not None
+            bot.child.kill()
+            bot.child.wait()
         for folder in self.settings.home.glob("journals/*/lock"):
             identity = read_identity(folder)
             descriptor = open_process(identity) if identity else None

@@ -74,7 +74,7 @@ class Home:
         for child in psutil.Process(process.pid).children(recursive=True):
             try:
                 found[child.cmdline()[0]] = child
-            except psutil.NoSuchProcess:
+            except (psutil.NoSuchProcess, IndexError):  # gone, or between fork and exec
                 continue
             self.seen[child.pid] = child
         return found
