@@ -63,12 +63,8 @@ class Settings:
         return self.models / f"{sha256}.txt"
 
     def journals(self, bot_id: int) -> Path:
-        """Folder of one bot's journals."""
+        """Folder of one bot's journals and its lock."""
         return self.home / "journals" / str(bot_id)
-
-    def bot_home(self, bot_id: int) -> Path:
-        """Folder of what else one bot keeps: its lock and its last control copy."""
-        return self.home / "bots" / str(bot_id)
 
     def make_home(self) -> None:
         """Create the home folder, readable by its owner alone. Raises `BadSetting`."""

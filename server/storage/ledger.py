@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from server.storage.models import Bot, BotRun, Event, ExchangeOrder, Fill, TradingOrder, TradingStats
+from server.storage.queries import is_faulted
 from server.storage.times import day_of
 from shared.events import (
     PAYLOADS,
@@ -133,11 +134,10 @@ class _Run:
                 Bot.id == bot.id
             )
         ).one()
-        faulted_at = now.faulted_at_start_request
-        is_faulted = faulted_at is not None and now.start_requests <= faulted_at
+        faulted = is_faulted(now.faulted_at_start_request, now.start_requests)
         self.is_latest = now.run_id == run_id
         # A close-only run after a fault does not hide the fault.
-        self.speaks_for_bot = self.is_latest and state not in (ENDED, SETTLED) and not is_faulted
+        self.speaks_for_bot = self.is_latest and state not in (ENDED, SETTLED) and not faulted
         self.heartbeat_ms = now.heartbeat_ms or 0
         self.heartbeat: tuple[Envelope, Heartbeat] | None = None
 

@@ -36,11 +36,22 @@ def bot_rows(connection: Connection, *, limit: int, before: int | None = None) -
     return list(connection.execute(query.order_by(Bot.id.desc()).limit(limit + 1)))
 
 
+def is_faulted(faulted_at_start_request: int | None, start_requests: int) -> bool:
+    """Whether a bot was given up and nobody has pressed start since."""
+    return faulted_at_start_request is not None and start_requests <= faulted_at_start_request
+
+
 def control_document(connection: Connection, bot_id: int) -> ControlDocument:
-    """What a bot polls: what people want of it, and its newest config. Raises `NotFound`."""
+    """What a bot polls: what people want of it, and its newest config. Raises `NotFound`.
+
+    A bot that was given up while it held a position is only to guard it: to it, running means paused.
+    """
     bot = bot_row(connection, bot_id)
+    desired = DesiredState(bot.desired_state)
+    if desired is DesiredState.RUNNING and is_faulted(bot.faulted_at_start_request, bot.start_requests):
+        desired = DesiredState.PAUSED
     return ControlDocument(
-        control=Control(desired=DesiredState(bot.desired_state), halted=bot.halted),
+        control=Control(desired=desired, halted=bot.halted),
         config_version=bot.config_version,
         config=config_of(connection, bot_id, bot.config_version),
     )

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 from server.storage import ledger
 from server.storage.ledger import ENDED, RUNNING, SETTLED, SPAWNING
 from server.storage.models import Bot, BotRun, JournalOffset, SupervisorBeat, TradingOrder
+from server.storage.queries import is_faulted
 from server.supervisor.decisions import Verdict
 from server.supervisor.ingest import ensure_offset
 from shared.states import BotState, DesiredState, PositionState
@@ -44,7 +45,7 @@ class BotRow:
     @property
     def is_faulted(self) -> bool:
         """Given up until a person presses start again."""
-        return self.faulted_at is not None and self.start_requests <= self.faulted_at
+        return is_faulted(self.faulted_at, self.start_requests)
 
 
 def load_bots(connection: Connection) -> list[BotRow]:

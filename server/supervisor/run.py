@@ -166,7 +166,7 @@ def _supervisor(settings: Settings, engine: Engine, *, ending: bool = False) -> 
 
 
 def _make_ticket(
-    settings: Settings, connection: Connection, bot_id: int, generation: int, *, close_only: bool = False
+    settings: Settings, connection: Connection, bot_id: int, generation: int
 ) -> RunTicket:
     vault = load_vault(settings)  # each time: a person may have put the right key in place meanwhile
-    return make_ticket(connection, settings, vault, bot_id, generation, close_only=close_only)
+    return make_ticket(connection, settings, vault, bot_id, generation)

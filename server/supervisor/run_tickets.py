@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlalchemy import Connection, select
 
 from server.security.secrets import Vault, open_credential
@@ -13,7 +11,6 @@ from server.storage.engine import install_id
 from server.storage.models import Model
 from server.storage.queries import bot_row, control_document
 from shared.errors import NotFound, Refused
-from shared.states import DesiredState
 from shared.tickets import Endpoints, ModelReference, RunTicket
 
 _ENDPOINTS = {
@@ -36,14 +33,10 @@ def make_ticket(
     vault: Vault,
     bot_id: int,
     generation: int,
-    *,
-    close_only: bool = False,
 ) -> RunTicket:
     """The ticket of run *generation*; its token replaces those of earlier runs. Raises `FlotillaError` in words."""
     bot = bot_row(connection, bot_id)
     document = control_document(connection, bot_id)
-    if close_only:
-        document = replace(document, control=replace(document.control, desired=DesiredState.PAUSED))
     key, secret = ("", "")
     if bot.credential_id is not None:
         key, secret = open_credential(connection, vault, bot.credential_id)

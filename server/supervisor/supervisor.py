@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from server.settings import Settings
@@ -44,8 +44,8 @@ STRANGER_AFTER_S = 5.0
 LISTENS_AFTER_S = 1.0
 """How long after its first line a bot's signal handlers are surely in place: an early SIGHUP would end it."""
 
-TicketMaker = Callable[..., RunTicket]
-"""``(connection, bot_id, generation, close_only=…)``; raises `FlotillaError` in words for a bot that cannot run."""
+TicketMaker = Callable[[Connection, int, int], RunTicket]
+"""``(connection, bot_id, generation)``; raises `FlotillaError` in words for a bot that cannot run."""
 
 
 class Starter(Protocol):
@@ -279,7 +279,7 @@ class Supervisor:
                 ledger.set_status(connection, bot.id, BotState.STARTING, None, now_ms())
         try:
             with write(self._engine) as connection:
-                ticket = self._make_ticket(connection, bot.id, generation, close_only=close_only)
+                ticket = self._make_ticket(connection, bot.id, generation)
             process = self._launcher.spawn(ticket)
         except FlotillaError as error:
             self._write_end(bot, view, generation, code=ExitCode.UNUSABLE, reason=error.message)

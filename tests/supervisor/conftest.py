@@ -163,9 +163,9 @@ class Fleet:
         (folder / "plan.json").write_text(json.dumps(plan))
 
     def supervisor(self, *, policy: Policy | None = None, ending: bool = False) -> Supervisor:
-        def ticket(connection: Any, bot_id: int, generation: int, *, close_only: bool = False) -> Any:
+        def ticket(connection: Any, bot_id: int, generation: int) -> Any:
             vault: Any = None
-            return make_ticket(connection, self.settings, vault, bot_id, generation, close_only=close_only)
+            return make_ticket(connection, self.settings, vault, bot_id, generation)
 
         return Supervisor(
             self.settings,

@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from server.storage.engine import write
+from server.storage.engine import read, write
 from server.storage.models import TradingOrder
+from server.storage.queries import control_document
 from server.supervisor import rows
 from server.supervisor.backoff import RestartPolicy
 from server.supervisor.decisions import Policy
@@ -169,6 +170,8 @@ def test_a_crash_loop_with_an_open_position_goes_on_close_only(fleet: Any) -> No
     fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
 
     assert fleet.events(bot, "status")[-1].data["status"] == "paused"
+    with read(fleet.engine) as connection:
+        assert control_document(connection, bot).control.desired == "paused"
     assert fleet.bot(bot).status == "error"
     assert fleet.bot(bot).status_reason.startswith("Crash loop")
     fleet.set(bot, start_requests=2)
