@@ -2,13 +2,13 @@
 
 Errors are sorted here into what they mean: refused (nothing happened), unknown (it may have happened), unreachable (a
 read that says nothing). Nothing is retried but a request refused for its timestamp, once, after the clock offset is
-read again. Prices and quantities go out as plain strings and come back as ``Decimal``.
+read again; nothing had happened then. Prices and quantities go out as plain strings and come back as ``Decimal``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -32,9 +32,11 @@ PAGE: Final = 1_000
 _BAD_TIMESTAMP = -1021
 _NO_SUCH_ORDER = -2013
 _CANCEL_REJECTED = -2011
+_NO_SUCH_SYMBOL = -1121
 _UNKNOWN_OUTCOME = frozenset({-1006, -1007})
 _BAD_KEYS = frozenset({-1002, -1022, -2014, -2015})
-_FILTERS = frozenset({-1013, -1111, -1121})
+_MISSING = frozenset({_NO_SUCH_ORDER, _CANCEL_REJECTED})
+_FILTERS = frozenset({-1013, -1111, _NO_SUCH_SYMBOL})
 _STATES: Final = {
     "NEW": OrderState.NEW,
     "PENDING_NEW": OrderState.NEW,
@@ -47,7 +49,8 @@ _STATES: Final = {
 }
 
 T = TypeVar("T")
-_Lost = (aiohttp.ClientError, TimeoutError, OSError, BinanceRequestException)
+_Lost = (aiohttp.ClientError, OSError, BinanceRequestException)
+_Unreadable = (LookupError, AttributeError, TypeError, ValueError, ArithmeticError)
 
 
 class BinanceClient:
@@ -74,12 +77,21 @@ class BinanceClient:
 
     async def rules(self, symbol: str) -> SymbolRules | None:
         """See `Exchange.rules`."""
-        info = await _read(self._client.get_exchange_info())
-        return rules_of(symbol, info["symbols"])
+        return rules_of(symbol, (await _read(self._exchange_info(symbol)))["symbols"])
+
+    async def _exchange_info(self, symbol: str) -> dict[str, Any]:
+        # The library's own method asks for all symbols; on a real exchange these are megabytes.
+        try:
+            info: dict[str, Any] = await self._client._get("exchangeInfo", data={"symbol": symbol})
+        except BinanceAPIException as error:
+            if error.code != _NO_SUCH_SYMBOL:
+                raise
+            return {"symbols": []}
+        return info
 
     async def account(self, rules: SymbolRules) -> AccountSeen:
         """See `Exchange.account`."""
-        document = await _read(self._client.get_account(omitZeroBalances="true"))
+        document = await _read(self._signed(lambda: self._client.get_account(omitZeroBalances="true")))
         held = {b["asset"]: b for b in document["balances"]}
         none = {"free": "0", "locked": "0"}
         base, quote = held.get(rules.base, none), held.get(rules.quote, none)
@@ -105,54 +117,48 @@ class BinanceClient:
         if order.order_type is OrderType.LIMIT:
             params["timeInForce"] = "GTC"
         try:
-            document = await self._place_once_more_if_clock_is_off(params)
+            return order_report(await self._signed(lambda: self._client.create_order(**params)))
+        except Unreachable as lost:
+            raise Denied(Refusal.OTHER, f"the clock is off and the exchange's cannot be read: {lost}") from None
         except BinanceAPIException as error:
             raise _sorted_refusal(error) from None
         except aiohttp.ClientConnectorError as error:
             raise Denied(Refusal.OTHER, f"the exchange cannot be reached: {error}") from None
-        except _Lost as error:
+        except (*_Lost, *_Unreadable) as error:
             raise OutcomeUnknown(_words(error)) from None
-        return order_report(document)
-
-    async def _place_once_more_if_clock_is_off(self, params: dict[str, str]) -> dict[str, Any]:
-        try:
-            document: dict[str, Any] = await self._client.create_order(**params)
-        except BinanceAPIException as error:
-            if error.code != _BAD_TIMESTAMP:
-                raise
-            try:
-                await self._read_clock_offset()
-            except Unreachable as lost:
-                raise Denied(Refusal.OTHER, f"{error.message} The exchange's clock cannot be read: {lost}") from None
-            document = await self._client.create_order(**params)
-        return document
 
     async def cancel(self, client_order_id: str, symbol: str) -> None:
         """See `Exchange.cancel`."""
         try:
-            await self._client.cancel_order(symbol=symbol, origClientOrderId=client_order_id)
-        except BinanceAPIException as error:
-            if error.code == _BAD_TIMESTAMP:
-                await self._read_clock_offset()
-        except _Lost:
+            await _read(
+                self._signed(lambda: self._client.cancel_order(symbol=symbol, origClientOrderId=client_order_id))
+            )
+        except Denied:
             return
 
     async def query(self, client_order_id: str, symbol: str) -> OrderReport | None:
         """See `Exchange.query`."""
+        client = self._client
         try:
-            document = await _read(self._client.get_order(symbol=symbol, origClientOrderId=client_order_id))
-        except Denied as denied:
-            if denied.kind is Refusal.NO_SUCH_ORDER:
-                return None
-            raise Unreachable(denied.message) from None
-        trades: list[dict[str, Any]] = []
-        if Decimal(document["executedQty"]) > ZERO:
-            trades = await _read(self._client.get_my_trades(symbol=symbol, orderId=document["orderId"], limit=PAGE))
-        return order_report(document, trades)
+            document = await _read(
+                self._signed(lambda: client.get_order(symbol=symbol, origClientOrderId=client_order_id))
+            )
+        except Denied:
+            return None
+        try:
+            number, trades = document["orderId"], []
+            if Decimal(document["executedQty"]) > ZERO:
+                trades = await _read(
+                    self._signed(lambda: client.get_my_trades(symbol=symbol, orderId=number, limit=PAGE))
+                )
+            return order_report(document, trades)
+        except _Unreadable as error:
+            raise Unreachable(f"unreadable answer: {_words(error)}") from None
 
     async def open_orders(self, symbol: str) -> list[str]:
         """See `Exchange.open_orders`."""
-        return [o["clientOrderId"] for o in await _read(self._client.get_open_orders(symbol=symbol))]
+        orders = await _read(self._signed(lambda: self._client.get_open_orders(symbol=symbol)))
+        return [order["clientOrderId"] for order in orders]
 
     async def candles(self, symbol: str, interval: str, start_ms: int | None, end_ms: int, limit: int) -> list[Candle]:
         """See `Exchange.candles`."""
@@ -189,6 +195,16 @@ class BinanceClient:
     def clock_offset_ms(self) -> int:
         """The exchange's clock minus ours, as last read."""
         return int(self._client.timestamp_offset)
+
+    async def _signed(self, request: Callable[[], Awaitable[T]]) -> T:
+        """The answer to a signed request; sent once more where the first was refused for its timestamp."""
+        try:
+            return await request()
+        except BinanceAPIException as error:
+            if error.code != _BAD_TIMESTAMP:
+                raise
+        await self._read_clock_offset()
+        return await request()
 
     async def _read_clock_offset(self) -> None:
         before = time.time()
@@ -266,11 +282,11 @@ def report_from_execution(event: dict[str, Any]) -> OrderReport:
 
 
 async def _read(call: Awaitable[T]) -> T:
-    """The answer of a read. Raises `Denied` for a missing order, `KeysRefused`, or `Unreachable` for all else."""
+    """The answer of a read. Raises `Denied` for what does not exist, `KeysRefused`, or `Unreachable` for all else."""
     try:
         return await call
     except BinanceAPIException as error:
-        if error.code == _NO_SUCH_ORDER:
+        if error.code in _MISSING:
             raise Denied(Refusal.NO_SUCH_ORDER, str(error.message)) from None
         if error.code in _BAD_KEYS:
             raise KeysRefused(f"The exchange refuses the API key: {error.message}") from None

@@ -34,7 +34,7 @@ class Exchange(Protocol):
     """One account at one exchange."""
 
     async def rules(self, symbol: str) -> SymbolRules | None:
-        """The limits of *symbol*; None if it is not listed. Raises `Unreachable`."""
+        """The limits of *symbol*; None if it is not listed. Raises `KeysRefused`, `Unreachable`, as every read does."""
 
     async def account(self, rules: SymbolRules) -> AccountSeen:
         """The balances of the symbol's assets. Raises `KeysRefused`, `Unreachable`."""
@@ -43,7 +43,10 @@ class Exchange(Protocol):
         """Send *order* once. Raises `Denied`, `OutcomeUnknown`."""
 
     async def cancel(self, client_order_id: str, symbol: str) -> None:
-        """Ask to cancel; whether it worked is learned by `query`. Never raises for an order that has ended."""
+        """Ask to cancel; whether it worked is learned by `query`. Never raises for an order that has ended.
+
+        Raises `KeysRefused`, `Unreachable`.
+        """
 
     async def query(self, client_order_id: str, symbol: str) -> OrderReport | None:
         """The order with all its executions; None if the exchange knows no such order. Raises `Unreachable`."""
