@@ -1,18 +1,20 @@
 """Candles in one unbroken row: history at the start, and the seconds missed while a stream was down.
 
-Live candles that arrive while a gap is being filled wait their turn, so that the trader sees every second once and in
-order. A gap that cannot be filled is left open after a few tries: guarding positions matters more than features.
+Live candles that arrive before the history or while a gap is being filled wait their turn, so that the trader sees
+every second once and in order; those that waited behind others are flagged as backfilled. A gap that cannot be filled
+is left open after a few tries: guarding positions matters more than features.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from bots.core.candles import SECOND_MS, WINDOW, Candle
-from bots.trading.exchange import Exchange, Unreachable
+from bots.trading.exchange import Exchange, KeysRefused, Unreachable
 from shared.intervals import INTERVAL_MS
 
 PAUSES_S: Final = (0.2, 0.5, 1.0)
@@ -22,31 +24,37 @@ log = logging.getLogger(__name__)
 
 
 class CandleRow:
-    """Hands candles to *deliver* (candle, arrival) without gaps. Call `take` for each live candle."""
+    """Hands candles to *deliver* (candle, arrival) without gaps. Call `take` for each live candle, and `begin` once.
+
+    The arrival of a candle that had to wait is 0.
+    """
 
     def __init__(self, exchange: Exchange, symbol: str, deliver: Callable[[Candle, float], None]) -> None:
         self._exchange = exchange
         self._symbol = symbol
         self._deliver = deliver
         self._end_ms: int | None = None
-        self._held: list[tuple[Candle, float]] = []
+        self._begun = False
+        self._held: deque[Candle] = deque(maxlen=LONGEST_GAP_S)
         self._filling: asyncio.Task[None] | None = None
         self.filled_gaps = 0
 
-    def begin(self, end_ms: int) -> None:
-        """Everything before *end_ms* has been delivered as history."""
+    def begin(self, end_ms: int | None) -> None:
+        """Everything before *end_ms* has been delivered as history; None: there is none."""
         self._end_ms = end_ms
+        self._begun = True
+        self._take_held()
 
     def take(self, candle: Candle, arrived: float) -> None:
         """A live candle: delivered at once, or after the gap before it."""
-        if self._filling is not None:
-            self._held.append((candle, arrived))
+        if self._filling is not None or not self._begun:
+            self._held.append(candle)
             return
         end_ms = self._end_ms
         if end_ms is not None and candle.open_ms < end_ms:
             return
         if end_ms is not None and candle.open_ms > end_ms:
-            self._held.append((candle, arrived))
+            self._held.append(candle)
             self._filling = asyncio.get_running_loop().create_task(self._fill(end_ms, candle.open_ms))
             return
         self._end_ms = candle.end_ms
@@ -59,26 +67,32 @@ class CandleRow:
             await asyncio.gather(self._filling, return_exceptions=True)
 
     async def _fill(self, start_ms: int, end_ms: int) -> None:
+        for candle in await self._missed(start_ms, end_ms):
+            self._deliver(candle, 0.0)
+        self._end_ms = end_ms
+        self._filling = None
+        self._take_held()
+
+    async def _missed(self, start_ms: int, end_ms: int) -> list[Candle]:
         first = max(start_ms, end_ms - LONGEST_GAP_S * SECOND_MS)
         for pause in (*PAUSES_S, None):
             try:
                 missed = await self._exchange.candles(self._symbol, "1s", first, end_ms, LONGEST_GAP_S)
-            except Unreachable as error:
+            except (Unreachable, KeysRefused) as error:
                 log.warning("gap of %d s not filled yet: %s", (end_ms - start_ms) // SECOND_MS, error)
-                if pause is None:
-                    break
-                await asyncio.sleep(pause)
-                continue
-            for candle in missed:
-                self._end_ms = candle.end_ms
-                self._deliver(candle, 0.0)
-            self.filled_gaps += 1
-            break
-        self._end_ms = end_ms
-        self._filling = None
-        held, self._held = self._held, []
-        for candle, arrived in held:
-            self.take(candle, arrived)
+                if pause is not None:
+                    await asyncio.sleep(pause)
+            else:
+                self.filled_gaps += 1
+                return missed
+        return []
+
+    def _take_held(self) -> None:
+        held = list(self._held)
+        self._held.clear()
+        for number, candle in enumerate(held, 1):
+            candle.backfilled = number < len(held)
+            self.take(candle, 0.0)
 
 
 async def load_history(

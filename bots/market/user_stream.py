@@ -53,7 +53,7 @@ class UserStream:
             began = time.monotonic()
             try:
                 await self._listen()
-            except (OSError, TimeoutError, WebSocketException, _SubscriptionRefused) as error:
+            except (OSError, WebSocketException, _SubscriptionRefused) as error:
                 log.warning("user data stream lost: %s", error)
             self.state = "reconnecting"
             if time.monotonic() - began > LONGEST_PAUSE_S:
@@ -62,17 +62,19 @@ class UserStream:
             pause = min(pause * 2, LONGEST_PAUSE_S)
 
     async def _listen(self) -> None:
-        async with connect(self._url, open_timeout=10, max_queue=4096, compression=None) as connection:
+        async with connect(self._url, open_timeout=10, close_timeout=1, max_queue=4096, compression=None) as connection:
             await connection.send(json.dumps(self._subscription()))
             async with asyncio.timeout(10):
-                answer = json.loads(await connection.recv())
-            if answer.get("status") != 200:
-                raise _SubscriptionRefused(str(answer.get("error", answer)))
+                answer = await connection.recv()
+            if not _is_accepted(answer):
+                raise _SubscriptionRefused(f"the exchange did not accept the subscription: {answer!r:.300}")
             self.state = "live"
             self._on_connected()
             async for frame in connection:
-                event = json.loads(frame).get("event")
-                if event is not None:
+                event = _event_in(frame)
+                if event.get("e") == "eventStreamTerminated":
+                    raise _SubscriptionRefused("the exchange ended the subscription")
+                if event:
                     self._on_event(event)
 
     def _subscription(self) -> dict[str, Any]:
@@ -86,5 +88,22 @@ class UserStream:
         return {"id": 1, "method": "userDataStream.subscribe.signature", "params": params}
 
 
+def _is_accepted(answer: str | bytes) -> bool:
+    try:
+        return bool(json.loads(answer)["status"] == 200)
+    except (ValueError, LookupError, TypeError):
+        return False
+
+
+def _event_in(frame: str | bytes) -> dict[str, Any]:
+    """The event of a frame; empty for anything else, such as an answer."""
+    try:
+        document = json.loads(frame)
+    except ValueError:
+        return {}
+    event = document.get("event") if isinstance(document, dict) else None
+    return event if isinstance(event, dict) else {}
+
+
 class _SubscriptionRefused(Exception):
-    """The exchange did not accept the subscription."""
+    """The exchange did not accept the subscription, or ended it."""
