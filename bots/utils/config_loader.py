@@ -1,4 +1,4 @@
-"""Poll the server for config and control: each 30 s, and at once when woken. One ETag covers both.
+"""Poll the server for config and control: at the start, each 30 s, and at once when woken. One ETag covers both.
 
 A server that is down changes nothing: the last good document stays in force, and `age_s` tells how old it is.
 """
@@ -29,6 +29,7 @@ class ConfigLoader:
         self._headers = {"Authorization": f"Bearer {token}"}
         self._on_change = on_change
         self._wake = asyncio.Event()
+        self._wake.set()
         self._seen_at = time.monotonic()
         self.failing = False
 
@@ -57,17 +58,17 @@ class ConfigLoader:
         headers = self._headers | ({"If-None-Match": etag} if etag else {})
         try:
             async with session.get(self._url, headers=headers) as answer:
-                if answer.status == 200:
-                    document = control_document(await answer.read())
-                    etag = answer.headers.get("ETag")
-                    self._confirmed()
-                    self._on_change(document)
-                elif answer.status == 304:
-                    self._confirmed()
-                else:
+                if answer.status not in (200, 304):
                     self._failed(f"answered {answer.status}")
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                    return etag
+                document = control_document(await answer.read()) if answer.status == 200 else None
+                etag = answer.headers.get("ETag", etag)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             self._failed(f"{type(error).__name__}: {error}")
+            return etag
+        self._confirmed()
+        if document is not None:
+            self._on_change(document)
         return etag
 
     def _confirmed(self) -> None:
