@@ -12,7 +12,7 @@ import os
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any, Final
 
@@ -109,46 +109,59 @@ class Live:
         self._last_candle: Candle | None = None
         self._candle_at = time.monotonic()
         self._stopping = asyncio.Event()
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._workers: list[asyncio.Task[None]] = []
+        self._look: asyncio.Task[None] | None = None
         self._ready = False
+        self.ended_flat = False
+        """Whether the run ended by itself, because nothing was left to guard."""
 
     async def run(self) -> None:
         """Trade until stopped; returns when everything is settled by `on_stop`. Raises `KeysRefused`."""
         began = time.monotonic()
-        workers = [asyncio.create_task(work) for work in (self._market.run(), self._user.run(), self._beat())]
+        self._work(self._market.run(), self._user.run(), self._loader.run(), self._beat())
         stopping = asyncio.create_task(self._stopping.wait())
         getting_ready = asyncio.create_task(self._get_ready())
+        settling: asyncio.Task[None] | None = None
         try:
-            await asyncio.wait({getting_ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not getting_ready.done() and self._trader.is_flat:
-                return
-            reconciled = await getting_ready
-            workers += [
-                asyncio.create_task(work) for work in (self._loader.run(), self._pace(), self._reconcile_for_ever())
-            ]
-            self._ready = True
-            self.feed(ControlChanged(desired=self._control.desired, halted=self._control.halted))
-            self._tell(
-                Ready(
-                    reconciled_orders=reconciled,
-                    open_positions=len(self._trader.orders.positions),
-                    seconds=round(time.monotonic() - began, 3),
-                )
-            )
-            self._show_status()
-            done, _ = await asyncio.wait({stopping, *workers}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopping}:
-                task.result()
-            await self._settle()
+            await self._until_one_of(getting_ready, stopping)
+            if not getting_ready.done():
+                if self._trader.is_flat:
+                    return
+                await self._until_one_of(getting_ready)
+            self._begin_to_trade(getting_ready.result(), time.monotonic() - began)
+            self._work(self._pace(), self._reconcile_for_ever())
+            await self._until_one_of(stopping)
+            settling = asyncio.create_task(self._settle())
+            await self._until_one_of(settling)
         finally:
-            for worker in (*workers, stopping, getting_ready):
-                worker.cancel()
-            await asyncio.gather(*workers, stopping, getting_ready, return_exceptions=True)
+            tasks = [t for t in (*self._workers, stopping, getting_ready, settling, self._look) if t is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._row.close()
             await self._executor.close()
 
     def stop(self) -> None:
         """End in order."""
         self._stopping.set()
+
+    def _work(self, *works: Coroutine[Any, Any, None]) -> None:
+        self._workers += [asyncio.create_task(work) for work in works]
+
+    async def _until_one_of(self, *tasks: asyncio.Task[Any]) -> None:
+        """Wait for one of *tasks*. Raises what it raised, and what broke meanwhile in a worker or in the core."""
+        waited = {*tasks, *self._workers, self._broken}
+        done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    def _begin_to_trade(self, reconciled: int, seconds: float) -> None:
+        self._ready = True
+        self._take_control()
+        open_positions = len(self._trader.orders.positions)
+        self._tell(Ready(reconciled_orders=reconciled, open_positions=open_positions, seconds=round(seconds, 3)))
+        self._show_status()
 
     def poll_now(self) -> None:
         """Ask the server for config and control at once."""
@@ -157,10 +170,15 @@ class Live:
     # --- the one way in --------------------------------------------------------------------------------------------
 
     def feed(self, event: Event) -> None:
-        """Let the core take *event*, write down the facts, start the commands."""
-        outputs = self._trader.step(event)
-        if outputs:
-            self._carry_out(outputs)
+        """Let the core take *event*, write down the facts, start the commands. What breaks here ends the run."""
+        try:
+            outputs = self._trader.step(event)
+            if outputs:
+                self._carry_out(outputs)
+        except Exception as error:
+            if not self._broken.done():
+                self._broken.set_exception(error)
+            raise
 
     def feed_quote(self, quote: Quote) -> None:
         """The best bid and ask, often: nothing can come out of it."""
@@ -185,15 +203,12 @@ class Live:
     # --- getting ready ---------------------------------------------------------------------------------------------
 
     async def _get_ready(self) -> int:
-        """Balances, the truth about every order, history, the first live candle. Returns the orders reconciled."""
+        """Balances, candles, and the truth about every order. Returns the number of orders reconciled.
+
+        Candles before orders: an order that may never have arrived takes a while, and stops are guarded meanwhile.
+        """
         account = await self._until_it_answers("balances", lambda: self._exchange.account(self._trader.rules))
         self._on_account(account)
-        questions = self._trader.unsettled()
-        for question in questions:
-            self._say_starting(f"reconciling order {question.client_order_id}")
-            await self._executor.settle(question)
-        await self._until_it_answers("open orders", self._cancel_strangers)
-        self._say_starting("loading candles")
         needed = self._trader.bars_needed
         bars, seconds = await self._until_it_answers(
             "candles", lambda: load_history(self._exchange, self._ticket.symbol, self._ticket.interval, needed)
@@ -201,8 +216,12 @@ class Live:
         self._trader.warm_up(bars)
         for candle in seconds:
             self._on_candle(candle, 0.0)
-        if seconds:
-            self._row.begin(seconds[-1].end_ms)
+        self._row.begin(seconds[-1].end_ms if seconds else None)
+        questions = self._trader.unsettled()
+        for question in questions:
+            self._say_starting(f"reconciling order {question.client_order_id}")
+            await self._executor.settle(question)
+        await self._until_it_answers("open orders", self._cancel_strangers)
         return len(questions)
 
     async def _until_it_answers(self, what: str, ask: Callable[[], Any]) -> Any:
@@ -237,7 +256,8 @@ class Live:
 
     def _on_user_event(self, event: dict[str, Any]) -> None:
         if event["e"] == "executionReport":
-            self.feed(report_from_execution(event))
+            if (event["C"] or event["c"]).startswith(self._trader.id_prefix + "-"):
+                self.feed(report_from_execution(event))
         elif event["e"] == "outboundAccountPosition":
             self._on_balances({b["a"]: (Decimal(b["f"]), Decimal(b["l"])) for b in event["B"]})
 
@@ -278,11 +298,15 @@ class Live:
             self._take_config(document)
         if document.control != self._control:
             self._control = document.control
-            if document.control.desired is DesiredState.STOPPED:
-                self.stop()
-            else:
-                self.feed(ControlChanged(desired=document.control.desired, halted=document.control.halted))
+            if self._ready:
+                self._take_control()
         self._show_status()
+
+    def _take_control(self) -> None:
+        if self._control.desired is DesiredState.STOPPED:
+            self.stop()
+        else:
+            self.feed(ControlChanged(desired=self._control.desired, halted=self._control.halted))
 
     def _take_config(self, document: ControlDocument) -> None:
         kind = type(self._trader.config)
@@ -314,15 +338,17 @@ class Live:
             age = self._loader.age_s()
             self._gate("server", age > self._trader.config.orphan_after, "the server is out of reach for too long")
             self._journal.write(())
-            if self._guard_only is not None and self._trader.is_flat:
+            if self._guard_only is not None and self._trader.is_flat and not self._stopping.is_set():
+                self.ended_flat = True
                 self.stop()
             self._gate("disk", not self._journal.healthy, "the journal cannot be written (disk full?)")
             if self._last_candle is not None and silence > 1.5 * PACE_S:
                 elapsed_ms = int((time.monotonic() - self._candle_at) * 1000)
                 now_ms = self._last_candle.end_ms + elapsed_ms
                 self.feed(Tick(now_ms))
-                if silence > REST_PRICE_AFTER_S and not self._trader.is_flat:
-                    await self._look_at_price(now_ms)
+                looks = self._look is not None and not self._look.done()
+                if silence > REST_PRICE_AFTER_S and not self._trader.is_flat and not looks:
+                    self._look = asyncio.create_task(self._look_at_price(now_ms))
             self._show_status()
 
     async def _look_at_price(self, now_ms: int) -> None:
@@ -387,7 +413,7 @@ class Live:
     # --- what people see -------------------------------------------------------------------------------------------
 
     def _say_starting(self, reason: str) -> None:
-        self._set_status(BotState.STARTING, reason)
+        self._set_status(BotState.STOPPING if self._stopping.is_set() else BotState.STARTING, reason)
 
     def _show_status(self) -> None:
         if self._stopping.is_set() or not self._ready:

@@ -6,15 +6,23 @@ the model, the exchange, and `Live` until it is told to end. Exit codes: 0 wante
 78 something a person must put right (the `exit` event says what).
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
+
+import signal
+
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+if __name__ == "__main__":
+    # Before the slow imports: a signal that comes early waits for its handler instead of killing the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 import asyncio
 import faulthandler
 import hashlib
 import logging
 import os
-import signal
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -44,6 +52,7 @@ EXIT_ALREADY_RUNNING: Final = 73
 EXIT_TRY_AGAIN: Final = 75
 EXIT_CONFIG: Final = 78
 CONNECT_PAUSE_S: Final = 2.0
+SAY_AGAIN_S: Final = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +114,12 @@ async def live_and_die(ticket: RunTicket, journal: Journal, memory: Snapshot | N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: [stop() for stop in stoppers])
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the first poll comes with the start anyway
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
-        config = load_config(ticket)
+        config, strategy, trouble = load_or_guard_only(ticket, memory)
+        if trouble is not None:
+            journal.write([Alert(kind="guard_only", message=trouble)])
         connecting = asyncio.create_task(connect(ticket, journal))
         stopped = asyncio.create_task(stop_early.wait())
         await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -115,9 +127,6 @@ async def live_and_die(ticket: RunTicket, journal: Journal, memory: Snapshot | N
             connecting.cancel()
             return 0, "stopped while it waited for the exchange"
         exchange, rules = await connecting
-        strategy, trouble = load_strategy_or_guard_only(ticket, config, memory)
-        if trouble is not None:
-            journal.write([Alert(kind="guard_only", message=trouble)])
         trader = Trader(
             id_prefix=f"f{ticket.install}-{ticket.bot_id}",
             rules=rules,
@@ -136,18 +145,35 @@ async def live_and_die(ticket: RunTicket, journal: Journal, memory: Snapshot | N
             await live.run()
         finally:
             await exchange.close()
-        return (0, "stopped") if trouble is None else (EXIT_CONFIG, trouble)
+        return (EXIT_CONFIG, trouble) if trouble is not None and live.ended_flat else (0, "stopped")
     except (FlotillaError, KeysRefused) as error:
         return EXIT_CONFIG, sentence(error)
     except Exception as error:
         log.exception("the bot broke")
         return 1, f"bug: {type(error).__name__}: {error}"
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # nothing cuts off the last line
+
+
+def load_or_guard_only(ticket: RunTicket, memory: Snapshot | None) -> tuple[TradingConfig, Strategy | None, str | None]:
+    """Config and strategy. If they cannot be had while positions are open: none, and why; positions keep their terms.
+
+    Raises `Refused`.
+    """
+    if ticket.exchange != "simulator" or ticket.mode != "trade":
+        raise Refused(f"{ticket.mode} on {ticket.exchange} is not available; choose mode trade on exchange simulator.")
+    config = TradingConfig()
+    try:
+        config = load_config(ticket)
+        return config, load_strategy(ticket, config), None
+    except FlotillaError as error:
+        if memory is None or not memory.positions:
+            raise
+        return config, None, f"{sentence(error)} Open positions are guarded, there are no entries."
 
 
 def load_config(ticket: RunTicket) -> TradingConfig:
-    """The ticket's config, checked. Raises `Refused`, also for what this version cannot trade."""
-    if ticket.exchange != "simulator" or ticket.mode != "trade":
-        raise Refused(f"{ticket.mode} on {ticket.exchange} is not available; choose mode trade on exchange simulator.")
+    """The ticket's config, checked. Raises `Refused`."""
     definition = DEFINITIONS.get(ticket.strategy)
     if definition is None:
         raise Refused(f"There is no strategy {ticket.strategy!r}; there are {', '.join(sorted(DEFINITIONS))}.")
@@ -156,6 +182,7 @@ def load_config(ticket: RunTicket) -> TradingConfig:
 
 async def connect(ticket: RunTicket, journal: Journal) -> tuple[BinanceClient, SymbolRules]:
     """The exchange and the symbol's rules, waiting as long as it is out of reach. Raises `Refused`, `KeysRefused`."""
+    said, said_at = "", 0.0
     while True:
         try:
             exchange = await BinanceClient.connect(ticket.endpoints, ticket.api_key, ticket.api_secret)
@@ -170,20 +197,10 @@ async def connect(ticket: RunTicket, journal: Journal) -> tuple[BinanceClient, S
                 raise
         except Unreachable as error:
             reason = f"waiting for the exchange: {error}"
-            journal.write([Status(status=BotState.STARTING, reason=reason)])
+            if reason != said or time.monotonic() - said_at > SAY_AGAIN_S:
+                said, said_at = reason, time.monotonic()
+                journal.write([Status(status=BotState.STARTING, reason=reason)])
             await asyncio.sleep(CONNECT_PAUSE_S)
-
-
-def load_strategy_or_guard_only(
-    ticket: RunTicket, config: TradingConfig, memory: Snapshot | None
-) -> tuple[Strategy | None, str | None]:
-    """The strategy; or, if it cannot be had while positions are open, none and why: they are guarded all the same."""
-    try:
-        return load_strategy(ticket, config), None
-    except FlotillaError as error:
-        if memory is None or not memory.positions:
-            raise
-        return None, f"{sentence(error)} Open positions are guarded, there are no entries."
 
 
 def load_strategy(ticket: RunTicket, config: TradingConfig) -> Strategy:
