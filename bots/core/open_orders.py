@@ -183,11 +183,13 @@ class OpenOrders:
         if report.executed_quantity > leg.executed_quantity:
             leg.executed_quantity = report.executed_quantity
             leg.executed_quote = report.executed_quote
-        if order_move_allowed(leg.status, report.status):
+        if leg.status is not report.status and order_move_allowed(leg.status, report.status):
             leg.status = report.status
             leg.reason = report.reason or leg.reason
-            leg.updated_ms = max(leg.updated_ms, report.time_ms)
-        return before != (leg.status, leg.executed_quantity, leg.exchange_order_id)
+        if before == (leg.status, leg.executed_quantity, leg.exchange_order_id):
+            return False
+        leg.updated_ms = max(leg.updated_ms, report.time_ms)
+        return True
 
     def _book(self, position: Position, leg: Leg, fill: Execution, exchange_order_id: int) -> None:
         fee_quote = accounting.book(position, leg, fill, self._rules)
