@@ -8,6 +8,7 @@ change applies. Unknown names, wrong types and values out of range are refused w
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -26,6 +27,9 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from shared.errors import Refused
+
+_MOST_DIGITS = 28
+_LONGEST_ECHO = 80
 
 
 class Applies(StrEnum):
@@ -51,6 +55,8 @@ def _as_decimal(value: object) -> object:
         raise ValueError('must be an amount such as "200.00"') from None
     if not amount.is_finite():
         raise ValueError("must be a finite amount")
+    if abs(amount.adjusted()) > _MOST_DIGITS or len(amount.as_tuple().digits) > _MOST_DIGITS:
+        raise ValueError(f"must have at most {_MOST_DIGITS} digits")
     return amount
 
 
@@ -122,7 +128,7 @@ class TradingConfig(BaseModel):
     max_positions: Whole = setting(
         1,
         ge=1,
-        le=50,
+        le=20,
         unit="positions",
         group="size",
         applies=_NOW,
@@ -317,17 +323,26 @@ def _path(loc: tuple[int | str, ...]) -> str:
 
 
 def _reason(kind: type[TradingConfig], error: Any) -> str:
-    name, given = _path(error["loc"]), error["input"]
+    name, given = _path(error["loc"]), _echo(error["input"])
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, kind.model_fields, n=1)
         return "unknown field" + (f"; did you mean {near[0]}?" if near else "; see the strategy's parameters")
     if error["type"] in {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
         return f"{given} is out of range; allowed: {range_text(kind.model_fields[name])}"
     if error["type"] == "literal_error":
-        return f"{given!r} is not a choice; allowed: {error['ctx']['expected']}"
+        return f"{given} is not a choice; allowed: {error['ctx']['expected']}"
     if error["type"] == "value_error":
-        return f"{error['ctx']['error']} (got {given!r})"
-    return f"{error['msg'].lower()} (got {given!r})"
+        return f"{error['ctx']['error']} (got {given})"
+    return f"{error['msg'].lower()} (got {given})"
+
+
+def _echo(given: object) -> str:
+    """What was given, as JSON shows it; a long one is cut."""
+    try:
+        text = str(given) if isinstance(given, Decimal) else json.dumps(given)
+    except (TypeError, ValueError):
+        text = type(given).__name__
+    return text if len(text) <= _LONGEST_ECHO else text[:_LONGEST_ECHO] + "…"
 
 
 def range_text(info: FieldInfo) -> str:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 from pydantic import PlainSerializer, TypeAdapter, ValidationError
 
+from shared.json_lines import json_line
 from shared.states import BotState, OrderState, OrderType, PositionState, Role, Side
 from shared.units import plain
 
@@ -447,9 +448,9 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def to_data(payload: Payload) -> dict[str, Any]:
-    """The JSON form of *payload*: money as strings, states as their values."""
+    """The JSON form of *payload*: money as strings, states as values. A snapshot leaves out what is as by default."""
     kind: Any = type(payload)
-    data: dict[str, Any] = _adapter(kind).dump_python(payload, mode="json")
+    data: dict[str, Any] = _adapter(kind).dump_python(payload, mode="json", exclude_defaults=kind is Snapshot)
     return data
 
 
@@ -461,18 +462,10 @@ def from_data(type_: str, data: Mapping[str, Any]) -> Payload:
 
 
 def encode_line(*, bot_id: int, run_id: str, seq: int, ts: int, payload: Payload) -> bytes:
-    """One line with its newline. A text too long for a line is cut in the payload that is only for people."""
-    line = _line(bot_id, run_id, seq, ts, payload.type, to_data(payload))
-    if len(line) > MAX_LINE_BYTES and "message" in payload.__dataclass_fields__:  # type: ignore[attr-defined]
-        data = to_data(payload)
-        data["message"] = data["message"][:4_000] + " … (cut)"
-        line = _line(bot_id, run_id, seq, ts, payload.type, data)
-    return line
-
-
-def _line(bot_id: int, run_id: str, seq: int, ts: int, type_: str, data: dict[str, Any]) -> bytes:
-    document = {"v": VERSION, "bot_id": bot_id, "run_id": run_id, "seq": seq, "ts": ts, "type": type_, "data": data}
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    """One line with its newline. Where it would be too long, long texts in it are cut: those are only for people."""
+    document = {"v": VERSION, "bot_id": bot_id, "run_id": run_id, "seq": seq, "ts": ts, "type": payload.type}
+    document["data"] = to_data(payload)
+    return json_line(document, MAX_LINE_BYTES)
 
 
 def decode_line(line: bytes) -> Envelope:

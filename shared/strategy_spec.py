@@ -93,4 +93,6 @@ def _kind(info: FieldInfo, extra: dict[str, Any]) -> tuple[ParameterType, bool, 
         return "integer", nullable, None
     if annotation is Decimal:
         return ("ratio" if extra.get("unit") == "fraction" else "money"), nullable, None
-    return "number", nullable, None
+    if annotation is float:
+        return "number", nullable, None
+    raise TypeError(f"no form shows a field of type {annotation!r}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -67,10 +67,10 @@ class RunTicket:
     document: ControlDocument
     model: ModelReference | None
     endpoints: Endpoints
-    api_key: str
-    api_secret: str
+    api_key: str = field(repr=False)
+    api_secret: str = field(repr=False)
     server_url: str
-    token: str
+    token: str = field(repr=False)
     home: str
 
     @property
