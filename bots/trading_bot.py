@@ -161,7 +161,9 @@ def load_or_guard_only(ticket: RunTicket, memory: Snapshot | None) -> tuple[Trad
     Raises `Refused`.
     """
     if ticket.exchange != "simulator" or ticket.mode != "trade":
-        raise Refused(f"{ticket.mode} on {ticket.exchange} is not available; choose mode trade on exchange simulator.")
+        raise Refused(
+            f"Mode {ticket.mode} on exchange {ticket.exchange} is not available; choose mode trade on exchange simulator."
+        )
     config = TradingConfig()
     try:
         config = load_config(ticket)
@@ -189,7 +191,7 @@ async def connect(ticket: RunTicket, journal: Journal) -> tuple[BinanceClient, S
             try:
                 rules = await exchange.rules(ticket.symbol)
                 if rules is None:
-                    raise Refused(f"{ticket.exchange} does not list {ticket.symbol}; choose a symbol that it trades.")
+                    raise Refused(f"Exchange {ticket.exchange} does not list {ticket.symbol}; choose a symbol that it trades.")
                 await exchange.account(rules)
                 return exchange, rules
             except BaseException:

@@ -1,0 +1,347 @@
+"""What goes wrong outside, and what a running bot makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bots.core.candles import Candle
+from bots.core.messages import PlaceOrder
+from bots.core.trader import Trader
+from bots.live import Live
+from bots.reporters.journal import Journal
+from bots.strategies import build
+from bots.strategies.rsi import RSIConfig
+from bots.trading.binance_client import BinanceClient
+from bots.trading.exchange import KeysRefused
+from bots.utils.config_loader import ConfigLoader
+from shared.config import parse_config
+from shared.events import decode_line
+from shared.states import OrderType, Side
+
+ORDER_PATH = "/api/v3/order"
+RESTING = {"take_profit_order": "resting"}
+
+
+def is_open(position: dict) -> bool:
+    return position["status"] == "active"
+
+
+def is_closed(position: dict) -> bool:
+    return position["status"] == "closed"
+
+
+# --- lost answers -----------------------------------------------------------------------------------------------------
+
+
+def test_an_entry_whose_answer_was_lost_is_found_and_not_sent_again(bot, simulator):
+    simulator.fault("lose_ack", path=ORDER_PATH, method="POST")
+    bot.start()
+
+    bot.wait("position", is_closed)
+
+    assert bot.stop() == 0
+    assert "outcome_unknown" in {e["kind"] for e in bot.events("error")}
+    bot.check_books()
+
+
+def test_an_exit_whose_answer_was_lost_is_found_and_not_sent_again(make_bot, simulator):
+    bot = make_bot(cooldown=1000)
+    bot.start()
+    bot.wait("position", is_open)
+    simulator.fault("lose_ack", path=ORDER_PATH, method="POST")
+
+    bot.wait("position", is_closed)
+
+    assert bot.stop() == 0
+    assert "outcome_unknown" in {e["kind"] for e in bot.events("error")}
+    assert len(bot.ledger()["orders"]) == 2
+    bot.check_books()
+
+
+def test_an_exit_that_never_arrived_is_sent_again_under_a_new_id_once_that_is_certain(make_bot, simulator):
+    bot = make_bot(cooldown=1000, holding_time=1)
+    bot.start()
+    bot.wait("position", is_open)
+    simulator.fault("refuse", path=ORDER_PATH, method="POST", status=504)
+
+    bot.wait("position", is_closed, within_s=40)
+
+    assert bot.stop() == 0
+    exits = [i["client_order_id"][-2:] for i in bot.events("order.intent") if i["role"] == "exit"]
+    assert exits == ["x1", "x2"]
+    bot.check_books()
+
+
+# --- the exchange goes away -------------------------------------------------------------------------------------------
+
+
+def test_an_exchange_that_is_killed_and_comes_back_finds_the_position_guarded(make_bot, start_simulator, tmp_path):
+    first = start_simulator("--unlimited", "--state", tmp_path / "state")
+    bot = make_bot(at=first, holding_time=3, cooldown=1000)
+    bot.start()
+    held = bot.wait("position", is_open)
+
+    first.end()
+    bot.wait("status", lambda s: s["reason"] is not None and "no candle" in s["reason"])
+    bot.simulator = start_simulator("--unlimited", "--state", tmp_path / "state", port=first.port)
+    closed = bot.wait("position", is_closed, within_s=60)
+
+    assert closed["exit_deadline_ms"] == held["exit_deadline_ms"]
+    assert bot.stop() == 0
+    bot.check_journals()
+    bot.check_books()
+
+
+def test_lines_that_are_cut_again_and_again_cost_nothing(bot, simulator):
+    bot.start()
+    for trades in (1, 2):
+        bot.wait("position", is_open)
+        simulator.fault("disconnect")
+        bot.wait("stats", lambda s: s["counters"]["trades"] == trades, within_s=30)  # noqa: B023
+
+    assert bot.stop() == 0
+    bot.check_journals()
+    bot.check_books()
+
+
+def test_while_the_candles_are_silent_there_are_no_entries_and_deadlines_fire(make_bot, simulator):
+    bot = make_bot(holding_time=4, cooldown=0)
+    bot.start()
+    bot.wait("position", is_open)
+    simulator.fault("silence", stream="btcusdt@kline_1s", seconds=600)
+
+    bot.wait("status", lambda s: s["reason"] is not None and "no candle for more than 3 s" in s["reason"])
+    closed = bot.wait("position", is_closed)
+
+    assert closed["exit_reason"] == "holding_time"
+    assert closed["closed_ms"] >= closed["exit_deadline_ms"]
+    simulator.clear_faults()
+    bot.wait("status", lambda s: s["status"] == "running" and s["reason"] is None, within_s=20)
+    bot.wait("position", lambda p: is_open(p) and p["position_key"] > closed["position_key"], within_s=20)
+    assert bot.stop() == 0
+    bot.check_books()
+
+
+def test_a_silent_account_stream_is_made_up_for_by_asking(make_bot, simulator):
+    bot = make_bot(**RESTING, profit_target_pct=0.5, holding_time=3, cooldown=1000)
+    bot.start()
+    bot.wait("position", is_open)
+    for _ in range(3):
+        simulator.fault("disconnect")
+
+    bot.wait("position", is_closed, within_s=30)
+
+    assert bot.stop() == 0
+    bot.check_books()
+
+
+# --- the disk ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_stops_entries_not_exits_and_loses_no_line(make_bot, eventually):
+    bot = make_bot(holding_time=3, cooldown=0)
+    bot.start()
+    bot.wait("position", is_open)
+    size = (bot.home / "1.1.jsonl").stat().st_size
+
+    resource.prlimit(bot.process.pid, resource.RLIMIT_FSIZE, (size + 300, resource.RLIM_INFINITY))
+    bought = len(bot.ledger()["orders"])
+    sold = eventually(lambda: next((o for o in bot.ledger()["orders"] if o["side"] == "SELL"), None))
+    assert sold["status"] == "FILLED"
+    candles = simulator_seconds(bot)
+    eventually(lambda: simulator_seconds(bot) >= candles + 4)
+    assert len(bot.ledger()["orders"]) == bought + 1
+
+    resource.prlimit(bot.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    first = bot.wait("position", is_closed)
+    bot.wait("position", lambda p: is_open(p) and p["position_key"] > first["position_key"])
+    assert bot.stop() == 0
+    assert "the journal cannot be written" in str(bot.events("risk") + bot.events("status") + bot.events("order"))
+    bot.check_journals()
+    bot.check_books()
+
+
+def simulator_seconds(bot: Any) -> int:
+    return int(bot.simulator.sim("GET", "clock")["market_ms"]) // 1000
+
+
+# --- inside one process -----------------------------------------------------------------------------------------------
+
+
+class Stage:
+    """A `Live` in this process against the simulator, with a journal to read."""
+
+    def __init__(self, bot: Any, folder: Path) -> None:
+        self.bot, self.ticket = bot, bot.ticket
+        self.path = folder / "1.1.jsonl"
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self.journal = Journal(fd, bot_id=1, run_id="1.1", folder=folder)
+        self.live: Live
+        self.exchange: BinanceClient
+
+    def events(self, type_: str) -> list[dict[str, Any]]:
+        return [line.data for line in map(decode_line, self.path.read_bytes().splitlines()) if line.type == type_]
+
+    async def until(self, ask: Callable[[], Any], within_s: float = 15.0) -> None:
+        async with asyncio.timeout(within_s):
+            while not ask():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    def play(self, act: Callable[[asyncio.Task[None]], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            ticket = self.ticket
+            self.exchange = await BinanceClient.connect(ticket.endpoints, ticket.api_key, ticket.api_secret)
+            rules = await self.exchange.rules(ticket.symbol)
+            assert rules is not None
+            config = parse_config(RSIConfig, ticket.document.config)
+            trader = Trader(
+                id_prefix=f"f{ticket.install}-1",
+                rules=rules,
+                interval="1s",
+                strategy=build("rsi", 1000, config, None),
+                config=config,
+                config_version=1,
+            )
+            self.live = Live(ticket, trader, self.exchange, self.journal, self.exchange.clock_offset_ms)
+            task = asyncio.create_task(self.live.run())
+            try:
+                await act(task)
+                self.live.stop()
+                async with asyncio.timeout(15):
+                    await task
+                assert len(asyncio.all_tasks()) == 1, asyncio.all_tasks()
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                await self.exchange.close()
+
+        asyncio.run(whole())
+
+
+@pytest.fixture
+def stage(bot, tmp_path) -> Stage:
+    folder = tmp_path / "stage"
+    folder.mkdir()
+    return Stage(bot, folder)
+
+
+def test_a_server_that_is_out_of_reach_for_too_long_stops_entries(stage, monkeypatch):
+    monkeypatch.setattr(ConfigLoader, "age_s", lambda self: 601.0)
+
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: any("out of reach" in str(s["reason"]) for s in stage.events("status")))
+        orders = len(stage.bot.ledger()["orders"])
+        candles = stage.live._last_candle.end_ms
+        await stage.until(lambda: stage.live._last_candle.end_ms >= candles + 5_000)
+        entries = [o for o in stage.bot.ledger()["orders"][orders:] if o["side"] == "BUY"]
+        assert entries == []
+
+    stage.play(act)
+
+
+def test_what_breaks_in_the_core_ends_the_run(stage, monkeypatch):
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: stage.events("ready"))
+        step = Trader.step
+
+        def broken(trader: Trader, event: Any) -> Any:
+            if isinstance(event, Candle):
+                raise RuntimeError("a bug in the core")
+            return step(trader, event)
+
+        monkeypatch.setattr(Trader, "step", broken)
+        with pytest.raises(RuntimeError, match="a bug in the core"):
+            async with asyncio.timeout(10):
+                await task
+
+    with pytest.raises(RuntimeError, match="a bug in the core"):
+        stage.play(act)
+
+
+def test_keys_that_are_revoked_while_it_trades_end_the_run(stage, monkeypatch):
+    monkeypatch.setattr("bots.live.RECONCILE_S", 0.1)
+
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: stage.events("ready"))
+        stage.exchange._client.API_SECRET = "revoked"
+        async with asyncio.timeout(10):
+            await task
+
+    with pytest.raises(KeysRefused):
+        stage.play(act)
+
+
+def test_while_the_stream_is_silent_the_rest_price_guards_the_stop(stage, monkeypatch):
+    monkeypatch.setattr("bots.live.REST_PRICE_AFTER_S", 2.0)
+    stage.ticket.document.config.update(holding_time=1000, cooldown=1000)
+
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: any(is_open(p) for p in stage.events("position")))
+
+        async def crash(symbol: str) -> float:
+            return 1.0
+
+        monkeypatch.setattr(stage.exchange, "last_price", crash)
+        await asyncio.to_thread(stage.bot.simulator.fault, "silence", stream="kline_1s", seconds=600)
+        await stage.until(lambda: any(is_closed(p) for p in stage.events("position")))
+        assert next(p for p in stage.events("position") if is_closed(p))["exit_reason"] == "stop_loss"
+        await asyncio.to_thread(stage.bot.simulator.clear_faults)
+
+    stage.play(act)
+
+
+def test_a_rest_that_hangs_does_not_hold_up_the_deadline(stage, monkeypatch):
+    monkeypatch.setattr("bots.live.REST_PRICE_AFTER_S", 1.0)
+    stage.ticket.document.config.update(holding_time=6, cooldown=1000)
+
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: any(is_open(p) for p in stage.events("position")))
+
+        async def hang(symbol: str) -> float:
+            await asyncio.Event().wait()
+            return 0.0
+
+        monkeypatch.setattr(stage.exchange, "last_price", hang)
+        await asyncio.to_thread(stage.bot.simulator.fault, "silence", stream="kline_1s", seconds=600)
+        await stage.until(lambda: any(is_closed(p) for p in stage.events("position")))
+        assert next(p for p in stage.events("position") if is_closed(p))["exit_reason"] == "holding_time"
+        await asyncio.to_thread(stage.bot.simulator.clear_faults)
+
+    stage.play(act)
+
+
+def test_orders_that_belong_to_nothing_are_cancelled_at_the_start_and_others_left_alone(stage):
+    async def place_strays() -> None:
+        client = await BinanceClient.connect(stage.ticket.endpoints, stage.ticket.api_key, stage.ticket.api_secret)
+        price = Decimal(int(await client.last_price("BTCUSDT") * 0.9))
+        for client_order_id in ("fabc123-1-77-e1", "fabc123-11-77-e1", "by-hand"):
+            await client.place(
+                PlaceOrder(
+                    client_order_id=client_order_id,
+                    symbol="BTCUSDT",
+                    side=Side.BUY,
+                    order_type=OrderType.LIMIT,
+                    quantity=Decimal("0.001"),
+                    price=price,
+                )
+            )
+        await client.close()
+
+    asyncio.run(place_strays())
+
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: stage.events("ready"))
+
+    stage.play(act)
+
+    states = {o["client_order_id"]: o["status"] for o in stage.bot.ledger()["orders"]}
+    assert [states[i] for i in ("fabc123-1-77-e1", "fabc123-11-77-e1", "by-hand")] == ["CANCELED", "NEW", "NEW"]
+    assert "fabc123-1-77-e1" in next(a for a in stage.events("alert") if a["kind"] == "stray_order")["message"]
