@@ -162,7 +162,8 @@ def load_or_guard_only(ticket: RunTicket, memory: Snapshot | None) -> tuple[Trad
     """
     if ticket.exchange != "simulator" or ticket.mode != "trade":
         raise Refused(
-            f"Mode {ticket.mode} on exchange {ticket.exchange} is not available; choose mode trade on exchange simulator."
+            f"Mode {ticket.mode} on exchange {ticket.exchange} is not available; "
+            "choose mode trade on exchange simulator."
         )
     config = TradingConfig()
     try:
@@ -191,7 +192,9 @@ async def connect(ticket: RunTicket, journal: Journal) -> tuple[BinanceClient, S
             try:
                 rules = await exchange.rules(ticket.symbol)
                 if rules is None:
-                    raise Refused(f"Exchange {ticket.exchange} does not list {ticket.symbol}; choose a symbol that it trades.")
+                    raise Refused(
+                        f"Exchange {ticket.exchange} does not list {ticket.symbol}; choose a symbol that it trades."
+                    )
                 await exchange.account(rules)
                 return exchange, rules
             except BaseException:
