@@ -1,4 +1,4 @@
-"""The demo fleet of a new home: a freshly trained model and three bots on the simulator, all made through the REST API.
+"""The demo fleet of a new home: freshly trained models and three bots on the simulator, all made through the REST API.
 
 Each part is looked up by its name before it is made, so a load that was cut short heals at the next start without
 duplicates. That it is done is remembered in the settings table; what people do to the demo bots later stays as it is.
@@ -21,20 +21,18 @@ from server.storage.models import Setting
 from shared.errors import FlotillaError
 
 DONE = "demo_loaded"
-MODEL = "demo BTCUSDC"
 TAG = "demo"
-TRAINING_HOURS = 3
+TRAINING = {"hours": 12, "horizon": 60, "target": 0.0003, "stop": 0.003}
 _PATIENCE_S = 60.0
 
 _SHORT: dict[str, Any] = {
     "capital_per_trade": "200",
-    "holding_time": 45,
+    "holding_time": 60,
     "maker_order_timeout": 10,
-    "profit_target_pct": 0.0004,
-    "stop_loss_pct": 0.003,
-    "cooldown": 3,
+    "profit_target_pct": TRAINING["target"],
+    "stop_loss_pct": TRAINING["stop"],
 }
-_SCALPER = {"confidence_threshold": 0.4, "signal_interval": 2}
+_SCALPER = {"confidence_threshold": 0.5, "signal_interval": 2}
 _BOTS: list[dict[str, Any]] = [
     {
         "name": "btc-scalper",
@@ -47,7 +45,7 @@ _BOTS: list[dict[str, Any]] = [
         "name": "eth-scalper",
         "strategy": "lightgbm_scalper",
         "symbol": "ETHUSDC",
-        "description": "The same model on another market.",
+        "description": "The same on another market, with a model of its own.",
         "config": _SHORT | _SCALPER,
     },
     {
@@ -55,7 +53,7 @@ _BOTS: list[dict[str, Any]] = [
         "strategy": "rsi",
         "symbol": "ETHUSDC",
         "description": "Buys oversold seconds, sells overbought ones.",
-        "config": _SHORT | {"buy_below": 35, "sell_above": 65},
+        "config": _SHORT | {"rsi_period": 7, "buy_below": 40, "sell_above": 70, "min_profit_pct": 0.0012},
     },
 ]
 
@@ -85,9 +83,8 @@ def load(settings: Settings) -> None:
     simulator = f"http://127.0.0.1:{settings.sim_port}"
     _wait_for(f"{settings.base_url}/health")
     _wait_for(f"{simulator}/sim/clock")
-    model_id = api.find("/api/models", MODEL) or _make_model(api, settings, simulator)
     for bot in _BOTS:
-        _make_bot(api, simulator, bot, model_id)
+        _make_bot(api, settings, simulator, bot)
     _remember(settings)
 
 
@@ -124,26 +121,32 @@ class Api:
                 return None
 
 
-def _make_model(api: Api, settings: Settings, simulator: str) -> int:
+def _model(api: Api, settings: Settings, simulator: str, symbol: str) -> int:
+    name = f"demo {symbol}"
+    found = api.find("/api/models", name)
+    if found is not None:
+        return found
     folder = settings.home / "demo"
     folder.mkdir(mode=0o700, exist_ok=True)
-    file = folder / "model-BTCUSDC.txt"
+    file = folder / f"model-{symbol}.txt"
     command = [
-        sys.executable, "-m", "research", "train", "--candles", f"{simulator}/api", "--symbol", "BTCUSDC",
-        "--hours", str(TRAINING_HOURS), "--out", str(file),
+        sys.executable, "-m", "research", "train", "--candles", f"{simulator}/api", "--symbol", symbol,
+        *(word for name, value in TRAINING.items() for word in (f"--{name}", str(value))), "--out", str(file),
     ]  # fmt: skip
     done = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise DemoFailed(f"The demo model could not be trained: {(done.stderr or done.stdout).strip()[-500:]}")
     with file.open("rb") as content:
-        made = api.ask("POST", "/api/models/upload", files={"file": content}, data={"symbol": "BTCUSDC", "name": MODEL})
+        made = api.ask("POST", "/api/models/upload", files={"file": content}, data={"symbol": symbol, "name": name})
     return int(made["id"])
 
 
-def _make_bot(api: Api, simulator: str, bot: dict[str, Any], model_id: int) -> None:
+def _make_bot(api: Api, settings: Settings, simulator: str, bot: dict[str, Any]) -> None:
     found = api.find("/api/bots", bot["name"])
     if found is None:
-        config = bot["config"] | ({"model_id": model_id} if bot["strategy"] == "lightgbm_scalper" else {})
+        config = dict(bot["config"])
+        if bot["strategy"] == "lightgbm_scalper":
+            config["model_id"] = _model(api, settings, simulator, bot["symbol"])
         document = bot | {
             "exchange": "simulator",
             "mode": "trade",
