@@ -303,6 +303,8 @@ class Live:
         self._show_status()
 
     def _take_control(self) -> None:
+        if self._stopping.is_set():
+            return  # whoever wants it to run again starts it again
         if self._control.desired is DesiredState.STOPPED:
             self.stop()
         else:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from bots.trading.exchange import KeysRefused
 from bots.utils.config_loader import ConfigLoader
 from shared.config import parse_config
 from shared.events import decode_line
-from shared.states import OrderType, Side
+from shared.states import DesiredState, OrderType, Side
+from shared.tickets import Control
 
 ORDER_PATH = "/api/v3/order"
 RESTING = {"take_profit_order": "resting"}
@@ -314,6 +316,21 @@ def test_a_rest_that_hangs_does_not_hold_up_the_deadline(stage, monkeypatch):
         await stage.until(lambda: any(is_closed(p) for p in stage.events("position")))
         assert next(p for p in stage.events("position") if is_closed(p))["exit_reason"] == "holding_time"
         await asyncio.to_thread(stage.bot.simulator.clear_faults)
+
+    stage.play(act)
+
+
+def test_a_stop_under_way_is_not_undone_by_the_server(stage):
+    stage.ticket.document.config.update(holding_time=1000, on_stop="hold")
+
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: any(is_open(p) for p in stage.events("position")))
+        stage.live.stop()
+        await stage.until(lambda: stage.live._trader.entry_hold == "stopped")
+        paused = replace(stage.ticket.document, control=Control(desired=DesiredState.PAUSED))
+        for document in (paused, stage.ticket.document):
+            stage.live._on_document(document)
+            assert stage.live._trader.entry_hold == "stopped"
 
     stage.play(act)
 
