@@ -35,6 +35,7 @@ from bots.core.order_manager import Entry, OrderManager
 from bots.core.strategy import Action, Decision, Strategy
 from shared.config import TradingConfig, config_diff, config_document
 from shared.events import (
+    Alert,
     ConfigApplied,
     Counters,
     Position,
@@ -191,9 +192,23 @@ class Trader:
         bar = self._bars.push(candle)
         if bar is None or self._strategy is None:
             return
-        decision = self._strategy.on_candle(bar, self.window, self.config)
+        try:
+            decision = self._strategy.on_candle(bar, self.window, self.config)
+        except Exception as error:
+            self._go_on_without_strategy(error)
+            return
         if decision is not None:
             self._decide(decision, now, candle)
+
+    def _go_on_without_strategy(self, error: Exception) -> None:
+        """A strategy's bug ends the run only while nothing is held: open positions are guarded to their end first."""
+        if self.is_flat:
+            raise error
+        self._strategy = None
+        reason = f"the strategy failed: {type(error).__name__}: {error}"
+        self._on_gate(Gate(source="strategy", reason=reason))
+        text = f"No more entries, {reason}. Open positions are guarded. Restart the bot once they are closed."
+        self.orders.tell(Alert(kind="strategy_failed", message=text))
 
     def _on_tick(self, tick: Tick) -> None:
         if tick.time_ms > self.now_ms:

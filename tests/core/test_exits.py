@@ -150,3 +150,19 @@ def test_a_partial_fill_below_the_least_order_is_dust_with_an_alert():
     assert (position.dust_quantity, position.dust_cost, position.pnl) == (d("0.04"), d(4), d(0))
     assert desk.alerts == ["too_small_to_sell"]
     assert len(desk.orders) == 1
+
+
+def test_what_a_cancelled_target_has_sold_must_be_known_before_the_rest_is_sold():
+    desk = Desk()
+    desk.holds()
+    target = desk.orders[-1]
+    desk.candle(97)
+    cancelled = desk.report("cancelled", ("101", "0.3"), order=target, fee="0")
+
+    desk.feed(replace(cancelled, executions=()))
+    desk.candles(5, close=97)
+    assert desk.orders[-1] is target
+    assert desk.questions[-1].client_order_id == target.client_order_id
+    desk.feed(cancelled)
+
+    assert desk.orders[-1].quantity == d("0.7")

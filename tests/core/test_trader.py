@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from bots.core.candles import Candle
-from bots.core.messages import ConfigChanged, ControlChanged, Gate, OrderAbsent, Quote, Refusal
+from bots.core.messages import ConfigChanged, ControlChanged, Gate, Quote, Refusal
 from bots.core.strategy import Action, Decision
 from bots.core.trader import Trader
 from shared.states import DesiredState, OrderType, PositionState, Side
-from tests.core.builders import ENTER, EXIT, NOON_MS, RULES, Desk, a_candle, a_config, at, d
+from tests.core.builders import ENTER, EXIT, NOON_MS, RULES, Desk, Scripted, a_candle, a_config, at, d
 
 STOP = ControlChanged(desired=DesiredState.STOPPED)
 PAUSE = ControlChanged(desired=DesiredState.PAUSED)
@@ -467,5 +467,31 @@ def test_without_a_strategy_positions_are_guarded_and_nothing_is_entered():
     assert [p.exiting for p in trader.orders.positions.values()] == ["stop_loss"]
 
 
-def test_a_trader_that_never_heard_of_an_order_ignores_its_absence():
-    assert Desk().feed(OrderAbsent("fabc-3-1-e1")) == []
+class Broken(Scripted):
+    def on_candle(self, bar, window, config):
+        if self.next is None:
+            raise ZeroDivisionError("no volume")
+        return super().on_candle(bar, window, config)
+
+
+def test_a_strategy_that_breaks_leaves_open_positions_guarded():
+    desk = Desk()
+    desk.holds()
+    desk.strategy.__class__ = Broken
+
+    desk.candle(100)
+    desk.candle(100, decide=ENTER)
+    desk.candle(97)
+
+    assert desk.alerts == ["strategy_failed"]
+    assert desk.trader.entry_hold == "the strategy failed: ZeroDivisionError: no volume"
+    assert len(desk.orders) == 2
+    assert desk.position.exiting == "stop_loss"
+
+
+def test_a_strategy_that_breaks_while_nothing_is_held_ends_the_run():
+    desk = Desk()
+    desk.strategy.__class__ = Broken
+
+    with pytest.raises(ZeroDivisionError):
+        desk.candle()
