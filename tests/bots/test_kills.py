@@ -29,7 +29,7 @@ def test_bots_killed_at_random_moments_lose_nothing_and_do_nothing_twice(make_bo
     due = {}
     for bot in bots:
         bot.start(until=None)
-        due[bot.ticket.bot_id] = time.monotonic() + chance.uniform(0.4, 3.0)
+        due[bot.ticket.bot_id] = time.monotonic() + chance.uniform(0.5, 2.2)
     kills = 0
     while kills < 2 * KILLS:
         bot = min(bots, key=lambda b: due[b.ticket.bot_id])
@@ -37,7 +37,7 @@ def test_bots_killed_at_random_moments_lose_nothing_and_do_nothing_twice(make_bo
         bot.kill()
         kills += 1
         bot.start(until=None)
-        due[bot.ticket.bot_id] = time.monotonic() + chance.uniform(0.4, 3.0)
+        due[bot.ticket.bot_id] = time.monotonic() + chance.uniform(0.5, 2.2)
 
     for bot in bots:
         bot.wait("ready", within_s=40)
@@ -46,7 +46,25 @@ def test_bots_killed_at_random_moments_lose_nothing_and_do_nothing_twice(make_bo
         bot.check_journals()
         bot.check_books()
         check_terms(bot)
-        assert bot.all_events("stats")[-1]["counters"]["trades"] > 3
+        assert len(bot.ledger()["orders"]) > 5
+
+
+@pytest.mark.parametrize("role", ["entry", "target", "exit"])
+def test_a_bot_killed_as_soon_as_an_intent_is_on_disk_finds_out_what_became_of_it(make_bot, role):
+    bot = make_bot(holding_time=2, cooldown=1000, profit_target_pct=0.5, take_profit_order="resting")
+    bot.start(until=None)
+    bot.wait("order.intent", lambda intent: intent["role"] == role)
+    bot.kill()
+
+    bot.start(until=None)
+    bot.wait("ready", within_s=40)
+    bot.wait("position", lambda p: p["status"] in ("closed", "cancelled"), within_s=40)
+
+    assert bot.events("ready")[0]["reconciled_orders"] >= 1
+    assert bot.stop() == 0
+    bot.check_journals()
+    bot.check_books()
+    check_terms(bot)
 
 
 def check_terms(bot) -> None:
