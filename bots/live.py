@@ -84,7 +84,10 @@ class Live:
         self._trader = trader
         self._exchange = exchange
         self._journal = journal
-        self._executor = Executor(exchange, self._on_outcome, self._on_error)
+        inherited = tuple(f"{trader.id_prefix}-{key}-" for key in trader.orders.positions)
+        self._executor = Executor(
+            exchange, self._on_outcome, self._on_error, lambda client_order_id: client_order_id.startswith(inherited)
+        )
         self._row = CandleRow(exchange, ticket.symbol, self._on_candle)
         self._market = MarketStream(ticket.endpoints.streams, ticket.symbol, self._row.take, self.feed_quote)
         self._user = UserStream(

@@ -37,12 +37,18 @@ log = logging.getLogger(__name__)
 class Executor:
     """Runs commands as tasks on the event loop and hands each outcome to *feed*.
 
-    *on_error* hears of what failed and was handled: a kind and a message.
+    *on_error* hears of what failed and was handled: a kind and a message. *may_exist* says of which orders an earlier
+    run may have sent a copy that its journal could not tell of: these are asked about before they are sent.
     """
 
     def __init__(
-        self, exchange: Exchange, feed: Callable[[Outcome], None], on_error: Callable[[str, str], None]
+        self,
+        exchange: Exchange,
+        feed: Callable[[Outcome], None],
+        on_error: Callable[[str, str], None],
+        may_exist: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        self._may_exist = may_exist
         self._exchange = exchange
         self._feed = feed
         self._on_error = on_error
@@ -87,10 +93,10 @@ class Executor:
         client_order_id = order.client_order_id
         outcome: Outcome
         try:
-            outcome = await self._exchange.place(order)
+            outcome = await self._find_or_place(order)
         except Denied as denied:
             outcome = OrderRefused(client_order_id=client_order_id, kind=denied.kind, message=denied.message)
-        except OutcomeUnknown as unknown:
+        except (OutcomeUnknown, Unreachable, KeysRefused) as unknown:
             self._on_error("outcome_unknown", f"order {client_order_id}: {unknown}")
             outcome = OrderUnknown(client_order_id=client_order_id, reason=str(unknown))
         finally:
@@ -98,6 +104,13 @@ class Executor:
         self._feed(outcome)
         if isinstance(outcome, OrderUnknown):
             await self._ask(client_order_id, order.symbol)
+
+    async def _find_or_place(self, order: PlaceOrder) -> OrderReport:
+        if self._may_exist(order.client_order_id):
+            report = await self._exchange.query(order.client_order_id, order.symbol)
+            if report is not None:
+                return report
+        return await self._exchange.place(order)
 
     async def _cancel(self, command: CancelOrder) -> None:
         """Ask to cancel, then how the order ended; a repeated command only asks to cancel again."""

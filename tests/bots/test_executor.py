@@ -232,6 +232,22 @@ def test_an_order_under_way_is_not_asked_about(stage):
     assert stage.fed == [FILLED]
 
 
+@pytest.mark.parametrize(("known", "placed"), [(FILLED, 0), (None, 1)])
+def test_an_order_that_an_earlier_run_may_have_sent_is_asked_about_first(stage, known, placed):
+    stage.exchange.query_answers = deque([known])
+
+    async def scene() -> None:
+        runner = Executor(stage.exchange, stage.fed.append, lambda *_: None, lambda name: name.startswith("fabc-1-7-"))
+        runner.run(ORDER)
+        for _ in range(50):
+            await stage._sleep(0)
+
+    asyncio.run(scene())
+
+    assert stage.fed == [FILLED]
+    assert len(stage.exchange.placed) == placed
+
+
 def test_a_cancel_ends_with_the_truth_about_the_order(stage):
     stage.exchange.query_answers = deque([CANCELLED])
 
