@@ -24,7 +24,7 @@ from shared.units import ZERO, exact, plain
 LONGEST_EXIT_RETRY_S: Final = 60
 LONGEST_ENTRY_PAUSE_S: Final = 300
 GIVE_UP_MISSING_AFTER: Final = 6
-"""Refused exits after which coins that are not in the account are believed gone; with the back-off about a minute."""
+"""After so many tries, with the back-off about a minute, one last order asks whether missing coins are truly gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,13 +289,16 @@ class OrderManager:
     def _sell_at_market(self, position: Position, price: Decimal, now_ms: int) -> None:
         quantity = self.rules.round_quantity(min(position.held, self.rules.max_market_quantity))
         if self._was_refused_for_balance(position) and self.base_free is not None:
-            quantity = min(quantity, self.rules.round_quantity(self.base_free))
-        if self.rules.is_tradable(quantity, price):
-            self._orders.place(position, Role.EXIT, OrderType.MARKET, quantity, None, now_ms)
-        elif position.exit_attempts < GIVE_UP_MISSING_AFTER:
-            self._retry_exit_later(position, now_ms)
-        else:
-            self._close_missing(position, now_ms)
+            there = min(quantity, self.rules.round_quantity(self.base_free))
+            if self.rules.is_tradable(there, price):
+                quantity = there
+            elif position.exit_attempts < GIVE_UP_MISSING_AFTER:
+                self._retry_exit_later(position, now_ms)
+                return
+            elif position.exit_attempts > GIVE_UP_MISSING_AFTER:
+                self._close_missing(position, now_ms)
+                return
+        self._orders.place(position, Role.EXIT, OrderType.MARKET, quantity, None, now_ms)
 
     def _was_refused_for_balance(self, position: Position) -> bool:
         exits = [leg for leg in position.legs if leg.role is Role.EXIT]

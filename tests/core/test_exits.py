@@ -90,12 +90,15 @@ def test_a_position_whose_coins_are_gone_is_closed_as_external_and_sells_nothing
     desk.sees_account(base="0.0005")
 
     desk.refuse(Refusal.BALANCE)
-    desk.candles(40, close=97)
-    assert desk.position.status is PositionState.ACTIVE
-    desk.candles(40, close=97)
+    desk.candles(62, close=97)
+    assert len(desk.orders) == 2
+    desk.candle(97)  # 1 + 2 + 4 + 8 + 16 + 32 = 63 s: the exchange itself is asked once more
+    assert [o.quantity for o in desk.orders[1:]] == [d(1), d(1)]
+    desk.refuse(Refusal.BALANCE)
+    desk.candles(60, close=97)
 
     position = desk.position
-    assert len(desk.orders) == 2
+    assert len(desk.orders) == 3
     assert (position.status, position.exit_reason) == (PositionState.CLOSED, "external")
     assert (position.pnl, position.dust_quantity, position.dust_cost) == (d(0), d(1), d(100))
     assert desk.alerts == ["order_insufficient_balance", "position_missing"]
