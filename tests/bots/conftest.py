@@ -12,15 +12,18 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import lightgbm
+import numpy
 import pytest
 
+from bots.core.predictor import FEATURE_NAMES_IN_MODEL
 from shared.events import Envelope, decode_line, from_data
 from shared.states import DesiredState
 from shared.tickets import Control, ControlDocument, Endpoints, ModelReference, RunTicket
@@ -364,10 +367,10 @@ class Bot:
 
 
 CONFIG: dict[str, Any] = {
-    # An RSI that nearly always says buy: what is tested is the shell.
-    "buy_below": 99.5,
-    "sell_above": 100,
-    "rsi_period": 14,
+    # A model whose every probability is enough, each second: what is tested is the shell.
+    "model_id": 1,
+    "confidence_threshold": 0.0,
+    "signal_interval": 1,
     "capital_per_trade": "200",
     "entry_order_type": "market",
     "holding_time": 3,
@@ -378,8 +381,31 @@ CONFIG: dict[str, Any] = {
 }
 
 
+def train(names: Sequence[str], path: Path) -> Path:
+    """A tiny model over features of these names."""
+    rows = numpy.random.default_rng(5).normal(size=(300, len(names)))
+    data = lightgbm.Dataset(rows, rows[:, 0] > 0, feature_name=list(names))
+    options = {"objective": "binary", "verbose": -1, "num_threads": 1, "num_leaves": 4}
+    lightgbm.train(options, data, num_boost_round=5).save_model(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def train_model() -> Callable[[Sequence[str], Path], Path]:
+    """Train a tiny model over features of these names into this file."""
+    return train
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that a bot can use."""
+    return train(FEATURE_NAMES_IN_MODEL, tmp_path_factory.mktemp("models") / "model.txt")
+
+
 @pytest.fixture
-def make_bot(tmp_path: Path, simulator: Simulator, control_server: ControlServer) -> Iterator[Callable[..., Bot]]:
+def make_bot(
+    tmp_path: Path, simulator: Simulator, control_server: ControlServer, model: Path
+) -> Iterator[Callable[..., Bot]]:
     """A bot with an account of its own, not started yet. Keywords that are not of the ticket go into its config."""
     made: list[Bot] = []
 
@@ -387,32 +413,31 @@ def make_bot(tmp_path: Path, simulator: Simulator, control_server: ControlServer
         *,
         at: Simulator | None = None,
         desired: DesiredState = DesiredState.RUNNING,
-        strategy: str = "rsi",
         interval: str = "1s",
-        model: ModelReference | None = None,
+        balances: dict[str, str] | None = None,
         **config: object,
     ) -> Bot:
         exchange = at or simulator
         home = tmp_path / f"bot{len(made) + 1}"
         home.mkdir()
-        key, secret = exchange.account()
+        key, secret = exchange.account(**(balances or {}))
         document = ControlDocument(
             control=Control(desired=desired),
             config_version=1,
-            config={**(CONFIG if strategy == "rsi" else {}), **config},
+            config={**CONFIG, **config},
         )
         ticket = RunTicket(
             bot_id=len(made) + 1,
             name="a bot",
             generation=0,
             install="abc123",
-            strategy=strategy,
+            strategy="lightgbm_scalper",
             symbol="BTCUSDT",
             exchange="simulator",
             mode="trade",
             interval=interval,
             document=document,
-            model=model,
+            model=ModelReference(id=1, sha256=hashlib.sha256(model.read_bytes()).hexdigest(), path=str(model)),
             endpoints=exchange.endpoints,
             api_key=key,
             api_secret=secret,

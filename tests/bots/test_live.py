@@ -15,11 +15,12 @@ import pytest
 
 from bots.core.candles import Candle
 from bots.core.messages import PlaceOrder
+from bots.core.predictor import Predictor
 from bots.core.trader import Trader
 from bots.live import Live
 from bots.reporters.journal import Journal
 from bots.strategies import build
-from bots.strategies.rsi import RSIConfig
+from bots.strategies.lightgbm_scalper import LightGBMConfig
 from bots.trading.binance_client import BinanceClient
 from bots.trading.exchange import KeysRefused
 from bots.utils.config_loader import ConfigLoader
@@ -181,7 +182,8 @@ def simulator_seconds(bot: Any) -> int:
 class Stage:
     """A `Live` in this process against the simulator, with a journal to read."""
 
-    def __init__(self, bot: Any, folder: Path) -> None:
+    def __init__(self, bot: Any, folder: Path, model: Predictor) -> None:
+        self.model = model
         self.bot, self.ticket = bot, bot.ticket
         self.path = folder / "1.1.jsonl"
         fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -203,12 +205,12 @@ class Stage:
             self.exchange = await BinanceClient.connect(ticket.endpoints, ticket.api_key, ticket.api_secret)
             rules = await self.exchange.rules(ticket.symbol)
             assert rules is not None
-            config = parse_config(RSIConfig, ticket.document.config)
+            config = parse_config(LightGBMConfig, ticket.document.config)
             trader = Trader(
                 id_prefix=f"f{ticket.install}-1",
                 rules=rules,
                 interval="1s",
-                strategy=build("rsi", 1000, config, None),
+                strategy=build("lightgbm_scalper", 1000, config, self.model),
                 config=config,
                 config_version=1,
             )
@@ -229,10 +231,10 @@ class Stage:
 
 
 @pytest.fixture
-def stage(bot, tmp_path) -> Stage:
+def stage(bot, tmp_path, model) -> Stage:
     folder = tmp_path / "stage"
     folder.mkdir()
-    return Stage(bot, folder)
+    return Stage(bot, folder, Predictor(model.read_bytes()))
 
 
 def test_a_server_that_is_out_of_reach_for_too_long_stops_entries(stage, monkeypatch):

@@ -9,13 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
-import lightgbm
-import numpy
 import pytest
 
 from bots.core.feature_engineering import FEATURES
-from bots.core.predictor import FEATURE_NAMES_IN_MODEL
 from shared.states import DesiredState
 from shared.tickets import ModelReference
 
@@ -141,11 +139,11 @@ def test_a_config_that_cannot_be_accepted_is_refused_by_name_and_the_old_one_sta
 def test_a_field_that_needs_a_restart_waits_for_it(bot):
     bot.start()
 
-    bot.configure(rsi_period=9, cooldown=4)
+    bot.configure(model_id=9, cooldown=4)
     bot.signal(signal.SIGHUP)
 
     assert bot.wait("config.applied", within_s=5)["changed"] == ["cooldown"]
-    assert "rsi_period" in bot.wait("alert", lambda a: a["kind"] == "restart_needed")["message"]
+    assert "model_id" in bot.wait("alert", lambda a: a["kind"] == "restart_needed")["message"]
 
 
 def test_a_halt_shows_as_such_and_wins_over_running(bot):
@@ -306,30 +304,13 @@ def test_a_ticket_that_cannot_be_read_leaves_no_line_on_stdout(tmp_path):
     assert done.stdout == b""
 
 
-def train(names: tuple[str, ...] | list[str], path: Path) -> Path:
-    numbers = numpy.random.default_rng(5)
-    rows = numbers.normal(size=(300, len(names)))
-    data = lightgbm.Dataset(rows, rows[:, 0] > 0, feature_name=list(names))
-    options = {"objective": "binary", "verbose": -1, "num_threads": 1, "num_leaves": 4}
-    lightgbm.train(options, data, num_boost_round=5).save_model(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(FEATURE_NAMES_IN_MODEL, tmp_path_factory.mktemp("models") / "model.txt")
-
-
 def reference(path: Path) -> ModelReference:
     text = path.read_bytes() if path.exists() else b""
     return ModelReference(id=1, sha256=hashlib.sha256(text).hexdigest(), path=str(path))
 
 
 def test_a_bot_with_a_model_decides_by_it_and_stays_small(make_bot, model):
-    bot = make_bot(
-        strategy="lightgbm_scalper", model=reference(model), model_id=1, confidence_threshold=0.0,
-        entry_order_type="market", holding_time=2,
-    )  # fmt: skip
+    bot = make_bot(holding_time=2)
     bot.start()
     bot.wait("position", is_closed)
     beat = bot.wait("heartbeat", lambda h: h["decisions"] > 0)
@@ -344,27 +325,27 @@ def test_a_bot_with_a_model_decides_by_it_and_stays_small(make_bot, model):
     bot.check_books()
 
 
-def missing(folder: Path, good: Path) -> ModelReference:
+def missing(folder: Path, good: Path, train: Any) -> ModelReference:
     return reference(folder / "nowhere.txt")
 
 
-def truncated(folder: Path, good: Path) -> ModelReference:
+def truncated(folder: Path, good: Path, train: Any) -> ModelReference:
     path = folder / "truncated.txt"
     path.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
     return replace(reference(good), path=str(path))
 
 
-def truncated_and_registered(folder: Path, good: Path) -> ModelReference:
+def truncated_and_registered(folder: Path, good: Path, train: Any) -> ModelReference:
     path = folder / "truncated.txt"
     path.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
     return reference(path)
 
 
-def of_another_schema(folder: Path, good: Path) -> ModelReference:
+def of_another_schema(folder: Path, good: Path, train: Any) -> ModelReference:
     return reference(train([f"v9.{name}" for name in FEATURES], folder / "other.txt"))
 
 
-def none_at_all(folder: Path, good: Path) -> None:
+def none_at_all(folder: Path, good: Path, train: Any) -> None:
     return None
 
 
@@ -382,24 +363,21 @@ MODELS = pytest.mark.parametrize(
 
 @MODELS
 def test_a_model_that_cannot_be_used_is_refused_in_words(
-    make_bot, model, tmp_path, broken: Callable[[Path, Path], ModelReference | None], words
+    make_bot, model, tmp_path, train_model, broken: Callable[[Path, Path, Any], ModelReference | None], words
 ):
-    bot = make_bot(strategy="lightgbm_scalper", model=broken(tmp_path, model), model_id=1)
-    bot.start(until=None)
+    bot = make_bot()
+    bot.start(until=None, model=broken(tmp_path, model, train_model))
 
     assert words in ends_with_a_sentence(bot)
 
 
 def test_a_position_is_guarded_to_its_end_even_when_the_model_is_lost(make_bot, model, tmp_path):
-    bot = make_bot(
-        strategy="lightgbm_scalper", model=reference(model), model_id=1, confidence_threshold=0.0,
-        entry_order_type="market", holding_time=4, on_stop="hold",
-    )  # fmt: skip
+    bot = make_bot(holding_time=4, on_stop="hold")
     bot.start()
     held = bot.wait("position", is_open)
     bot.kill()
 
-    bot.start(model=missing(tmp_path, model))
+    bot.start(model=missing(tmp_path, model, None))
     assert "no entries" in bot.wait("alert", lambda a: a["kind"] == "guard_only")["message"]
     closed = bot.wait("position", is_closed)
 
@@ -427,7 +405,7 @@ def test_a_bot_that_only_guards_can_be_stopped_like_any_other(make_bot):
     bot.start()
     bot.wait("position", is_open)
     bot.kill()
-    bot.start(model=None, strategy="lightgbm_scalper")
+    bot.start(model=None)
 
     assert bot.stop() == 0
 
