@@ -6,9 +6,10 @@ float is made exact again.
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 ZERO = Decimal(0)
+_WIDE = Context(prec=60)
 
 
 def plain(value: Decimal) -> str:
@@ -39,6 +40,4 @@ def round_up(value: Decimal, step: Decimal) -> Decimal:
 def _multiple(value: Decimal, step: Decimal, rounding: str) -> Decimal:
     if not step > 0:
         raise ValueError(f"step must be above 0, not {step}")
-    with localcontext() as context:
-        context.prec = 60
-        return (value / step).to_integral_value(rounding) * step
+    return _WIDE.multiply(_WIDE.divide(value, step).to_integral_value(rounding), step)

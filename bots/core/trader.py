@@ -114,6 +114,7 @@ class Trader:
         self._gates: dict[str, str] = {}
         self._last_refusal: str | None = None
         self._digest = hashlib.blake2b(digest_size=8)
+        self._name_logic()
         self._handlers: dict[type[Any], Any] = {
             Candle: self._on_candle,
             Tick: self._on_tick,
@@ -272,7 +273,6 @@ class Trader:
             return
         self._last_refusal = None
         self._signal(decision, now, candle)
-        assert self._strategy is not None
         self.orders.enter(
             now,
             Entry(
@@ -290,8 +290,8 @@ class Trader:
                 config_version=self.config_version,
                 model_id=getattr(config, "model_id", None),
                 confidence=decision.score,
-                entry_logic=self._strategy.entry_logic(config),
-                exit_logic=_exit_logic(config),
+                entry_logic=self._entry_logic,
+                exit_logic=self._exit_logic,
             ),
         )
 
@@ -352,7 +352,13 @@ class Trader:
     def _on_config(self, change: ConfigChanged) -> None:
         changed = config_diff(config_document(self.config), config_document(change.config))
         self.config, self.config_version = change.config, change.version
+        self._name_logic()
         self.orders.tell(ConfigApplied(version=change.version, changed=list(changed)))
+
+    def _name_logic(self) -> None:
+        """The texts that say why positions are entered and how they end; the same until the config changes."""
+        self._entry_logic = self._strategy.entry_logic(self.config) if self._strategy else ""
+        self._exit_logic = _exit_logic(self.config)
 
     def _on_control(self, control: ControlChanged) -> None:
         """Stopping settles everything by `on_stop`; pausing and halting withdraw entries but guard what is held."""
