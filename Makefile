@@ -41,12 +41,7 @@ lint: setup-dev
 	exit $$failed
 
 bench: setup-dev
-	@found=0; \
-	for file in benchmarks/bench_*.py; do \
-		[ -e "$$file" ] || continue; \
-		found=1; echo "== $$file"; $(PYTHON) "$$file" || exit 1; \
-	done; \
-	[ $$found = 1 ] || echo "No benchmarks/bench_*.py here yet."
+	@for file in benchmarks/*.py; do echo "== $$file"; $(PYTHON) "$$file" || exit 1; done
 
 clean:
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
