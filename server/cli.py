@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -34,6 +35,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Run a fleet of trading bots. All state lives in FLOTILLA_HOME (default: var in the checkout)."""
+    os.umask(0o077)  # database, journals and logs are their owner's alone, also in a home folder that others may read
 
 
 @cli.command()

@@ -46,6 +46,15 @@ def ensure_admin(connection: Connection, settings: Settings) -> str | None:
     return None if settings.admin_password else password
 
 
+def is_password_of_admin(settings: Settings) -> bool:
+    """Whether the first admin logs in with what FLOTILLA_ADMIN_PASSWORD says; it counts at the first start only."""
+    engine = make_engine(settings.database_url)
+    try:
+        return check_password(engine, FIRST_ADMIN, settings.admin_password or "") is not None
+    finally:
+        engine.dispose()
+
+
 def create_user(connection: Connection, *, username: str, password: str, role: str) -> int:
     """Add a user; the id of the row."""
     result = connection.execute(

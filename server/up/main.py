@@ -20,7 +20,8 @@ from setproctitle import setproctitle
 
 from server import demo
 from server.make_parent import parent_was_interrupted
-from server.security.users import FIRST_ADMIN, first_start
+from server.security.secrets import load_vault
+from server.security.users import FIRST_ADMIN, first_start, is_password_of_admin
 from server.settings import Settings
 from server.supervisor.run import end_bots
 from server.up.child import Child
@@ -42,11 +43,16 @@ def up(settings: Settings, *, with_demo: bool = False) -> int:
     take_orphans()
     with only_one(settings) as after_a_crash:
         check_ports(settings, after_a_crash=after_a_crash)
+        load_vault(settings)  # unusable keys are refused here, in words, and not by each process again and again
         say(f"Flotilla keeps its data in {settings.home}")
         password = first_start(settings)
+        if password is not None:  # before anything else can fail: nobody can read it later
+            say(f"Log in as {FIRST_ADMIN} with the password {password}  (shown this once)")
+        if settings.admin_password and not is_password_of_admin(settings):
+            say(f"FLOTILLA_ADMIN_PASSWORD has no effect: the password of {FIRST_ADMIN} was set at the first start.")
         house = House(settings, with_demo=with_demo)
         try:
-            house.run(end, password)
+            house.run(end)
         finally:
             house.close()
     return 0
@@ -81,7 +87,7 @@ class House:
             self._demo = self._child("demo", "-m", "server", "demo", environment=environment, restarts=False)
         self._demo_tries = 0
 
-    def run(self, end: threading.Event, password: str | None) -> None:
+    def run(self, end: threading.Event) -> None:
         """Start the children and look after them until *end*."""
         if end.is_set():
             return
@@ -96,7 +102,7 @@ class House:
             self._reap()
             if not greeted and self._web_answers():
                 greeted = True
-                self._greet(password)
+                self._greet()
             if greeted:
                 self._load_demo()
 
@@ -126,10 +132,8 @@ class House:
     def _reap(self) -> None:
         reap_orphans({child.pid for child in (*self._keepers, self._demo) if child is not None})
 
-    def _greet(self, password: str | None) -> None:
+    def _greet(self) -> None:
         say(f"Flotilla runs at {self._settings.base_url}")
-        if password is not None:
-            say(f"Log in as {FIRST_ADMIN} with the password {password}  (shown this once)")
         say(f"Ctrl-C ends it in order; logs are in {self._logs}")
 
     def _load_demo(self) -> None:
@@ -141,6 +145,8 @@ class House:
                 say("The demo fleet is loaded: three bots trade on the simulator.")
             self._demo = None
         elif self._demo_tries < _DEMO_TRIES:
+            if not self._demo_tries:
+                say("Loading the demo fleet: two models are trained first, which takes some seconds ...")
             self._demo_tries += 1
             child.start()
         else:

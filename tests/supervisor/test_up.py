@@ -189,6 +189,39 @@ def test_bad_settings_are_a_sentence(home: Home) -> None:
     assert home.said().startswith("FLOTILLA_PORT is 'many', which is no port.")
 
 
+def test_unusable_keys_are_a_sentence_and_nothing_is_started(home: Home) -> None:
+    process = home.start("up", FLOTILLA_SECRET_KEYS="abc")
+
+    assert process.wait(20) == 1
+    assert home.said().startswith("FLOTILLA_SECRET_KEYS: entry 1 (3 characters) is not a Fernet key.")
+    assert home.said().count("\n") == 1
+
+
+def test_a_start_that_is_cut_short_has_told_the_password(home: Home) -> None:
+    process = home.start("up")
+    home.waiting(lambda: (home.settings.home / "cli.token").exists())
+
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(30) == 0
+    assert re.search(r"Log in as admin with the password \S{12,}", home.said())
+
+
+def test_what_it_writes_is_its_owners_alone_and_a_later_password_is_said_to_have_no_effect(home: Home) -> None:
+    home.settings.home.mkdir(mode=0o755)
+    first = home.up()
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(30) == 0
+    written = [path for path in home.settings.home.rglob("*") if path.is_file()]
+    assert {"flotilla.db", "secret.key", "web.log"} <= {path.name for path in written}
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
+
+    second = home.start("up", FLOTILLA_ADMIN_PASSWORD="another one")
+    home.waiting(lambda: "FLOTILLA_ADMIN_PASSWORD has no effect" in home.said())
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(30) == 0
+
+
 @pytest.mark.parametrize("command", [[], ["up"], ["web"], ["supervisor"]])
 def test_every_command_explains_itself(home: Home, command: list[str]) -> None:
     assert home.start(*command, "--help").wait(20) == 0
