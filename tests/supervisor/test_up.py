@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,12 @@ class Home:
         for process in self.started:
             process.kill()
             process.wait()
-        for process in [*self.seen.values(), *(psutil.Process(p) for p in self.holders().values())]:
-            try:
+        for process in self.seen.values():
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
+        for pid in self.holders().values():
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
 
 
 def _free_port() -> int:
