@@ -14,7 +14,6 @@ import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
-from typing import Any
 
 import structlog
 from flask import Response, g, redirect, request
@@ -27,6 +26,7 @@ from sqlalchemy import Engine
 from waitress.server import create_server
 
 from server.api import auth, bots, credentials, health, models, strategies, trading, wire
+from server.logs import log_to
 from server.security.auth import LOGIN_LASTS_S, identify, load_page_user
 from server.security.roles import allow, need_of, public
 from server.security.secrets import Vault, load_vault
@@ -82,7 +82,8 @@ def create_app(settings: Settings | None = None) -> App:
     """The app, on a database that `first_start` has prepared."""
     settings = settings or load_settings()
     vault = load_vault(settings)
-    _configure_logging()
+    if not structlog.is_configured():
+        log_to(sys.stderr)
     app = App(
         "server",
         static_folder="web/static",
@@ -215,15 +216,3 @@ def _configure(app: App, settings: Settings, vault: Vault, *, unguarded: frozens
         if request.endpoint != "static" and not is_docs:
             response.headers.setdefault("Cache-Control", "no-store")
         return response
-
-
-def _configure_logging() -> None:
-    if structlog.is_configured():
-        return
-    processors: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-    ]
-    structlog.configure(processors=processors, logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))

@@ -20,6 +20,7 @@ from setproctitle import setproctitle
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from server.logs import log_to
 from server.security.secrets import load_vault
 from server.settings import Settings
 from server.storage.engine import make_engine, migrate
@@ -46,7 +47,7 @@ class AlreadySupervised(FlotillaError):
 
 def run_supervisor(settings: Settings) -> int:
     """Look after the bots until SIGTERM or SIGINT, then detach: they trade on. The exit code."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    log_to(sys.stderr)
     setproctitle("flotilla: supervisor")
     detach = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

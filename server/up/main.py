@@ -15,10 +15,10 @@ import time
 import urllib.error
 import urllib.request
 
-import structlog
 from setproctitle import setproctitle
 
 from server import demo
+from server.logs import log_to
 from server.make_parent import parent_was_interrupted
 from server.security.secrets import load_vault
 from server.security.users import FIRST_ADMIN, first_start, is_password_of_admin
@@ -109,7 +109,7 @@ class House:
     def close(self) -> None:
         """End everything: supervisor, bots, web, simulator. What does not end in time is killed."""
         start = time.monotonic()
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory((self._logs / "up.log").open("a")))
+        log_to((self._logs / "up.log").open("a"))
         for child in (self._demo, self._supervisor):
             if child is not None:
                 child.ask_to_end()
