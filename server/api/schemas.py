@@ -239,7 +239,7 @@ class BotHealth(Given):
     id: int
     status: BotState
     heartbeat_age_ms: int | None
-    errors: dict[str, int] = Field(description="Errors of the last hour by type.")
+    errors: dict[str, int] = Field(description="Errors of this run by type.")
     breakers: dict[str, str]
     streams: dict[str, str]
     latency_p50_us: float | None

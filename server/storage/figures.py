@@ -33,7 +33,7 @@ def stats_document(connection: Connection, bot_id: int) -> dict[str, Any]:
         "bot_id": bot_id,
         "totals": {
             **_figures(days, [pnl for _, pnl in closed], base),
-            "sharpe": sharpe([day.pnl / base for day in days]) if base else None,
+            "sharpe": sharpe([pnl / base for pnl in _each_day(days)]) if base else None,
         },
         "by_day": [{"day": iso_day(day.day), **_figures([day], by_day[day.day], base)} for day in reversed(days)],
     }
@@ -59,6 +59,12 @@ def sharpe(daily_returns: Sequence[Decimal]) -> float | None:
         return None
     spread = statistics.stdev(returns)
     return statistics.fmean(returns) / spread * _DAYS_A_YEAR**0.5 if spread > 0 else None
+
+
+def _each_day(days: Sequence[Row[Any]]) -> list[Decimal]:
+    """The PNL of every day from the first to the last, those without a trade included."""
+    by_day = {d.day: d.pnl for d in days}
+    return [by_day.get(day, ZERO) for day in range(days[0].day, days[-1].day + 1)] if days else []
 
 
 def _figures(days: Sequence[Row[Any]], closed: Sequence[Decimal], base: Decimal) -> dict[str, Any]:

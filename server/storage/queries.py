@@ -85,8 +85,15 @@ def bot_documents(connection: Connection, bots: Sequence[Row[Any]]) -> list[dict
     return [_bot_document(bot, held.get(bot.id, 0), restarts.get(bot.id, 0), pnl.get(bot.id, {})) for bot in bots]
 
 
+def _market_now(bot: Row[Any]) -> int:
+    """The bot's market time now: its latest heartbeat's, and the time since then; without one the wall clock."""
+    if bot.market_ms is None or bot.heartbeat_ms is None:
+        return now_ms()
+    return int(bot.market_ms + max(0, now_ms() - bot.heartbeat_ms))
+
+
 def _bot_document(bot: Row[Any], held: int, restarts: int, pnl: dict[int, Decimal]) -> dict[str, Any]:
-    today = day_of(bot.market_ms or now_ms())
+    today = day_of(_market_now(bot))
     return {
         "id": bot.id,
         "name": bot.name,

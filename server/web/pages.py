@@ -114,7 +114,8 @@ def _fleet() -> tuple[list[FleetRow], list[str]]:
         bots = queries.bot_rows(connection, limit=MAX_BOTS)[:MAX_BOTS]
         documents = queries.bot_documents(connection, bots)
         held: dict[int, list[Any]] = defaultdict(list)
-        for row in connection.execute(select(TradingOrder).where(TradingOrder.status.in_(queries.OPEN))):
+        open_ones = TradingOrder.bot_id.in_([bot.id for bot in bots]), TradingOrder.status.in_(queries.OPEN)
+        for row in connection.execute(select(TradingOrder).where(*open_ones)):
             held[row.bot_id].append(row)
     beats = {bot.id: bot.heartbeat_ms for bot in bots}
     rows = [

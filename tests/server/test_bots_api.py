@@ -294,6 +294,17 @@ def test_a_bot_that_runs_or_holds_a_position_is_not_deleted(api: Any, a_bot: Mak
     assert "flat" in api.delete(f"/api/bots/{holding}").json["error"]["message"]
 
 
+def test_pnl_today_of_a_bot_that_rests_since_yesterday_is_zero(api: Any, a_bot: Make, observe: Make, a_day: Make):
+    bot_id, now = a_bot(), now_ms()
+    yesterday = now - 86_400_000
+    a_day(bot_id, day_of(yesterday), "50")
+
+    observe(bot_id, market_ms=yesterday, heartbeat_ms=yesterday)
+    assert api.get(f"/api/bots/{bot_id}").json["pnl_today"] == "0"
+    observe(bot_id, market_ms=yesterday, heartbeat_ms=now)  # it trades a recorded market of yesterday
+    assert api.get(f"/api/bots/{bot_id}").json["pnl_today"] == "50"
+
+
 def test_figures_are_exact_and_times_are_iso(api: Any, a_bot: Make, observe: Make, a_day: Make, a_position: Make):
     bot_id, today = a_bot(), day_of(now_ms())
     a_day(bot_id, today - 1, "0.1")

@@ -190,6 +190,17 @@ def test_a_drawdown_is_the_largest_fall_from_a_peak():
     assert max_drawdown([], Decimal(0)) == (Decimal(0), None)
 
 
+def test_days_without_a_trade_count_in_the_sharpe_ratio(api: Any, a_bot: Make, a_day: Make):
+    bot_id, today = a_bot(config={"capital_per_trade": 100, "max_positions": 1}), day_of(now_ms())
+    a_day(bot_id, today - 3, "3")
+    a_day(bot_id, today, "1")
+
+    totals = api.get(f"/api/trading/bots/{bot_id}/stats").json["totals"]
+
+    # mean of 0.03, 0, 0, 0.01 is 0.01; their sample deviation is √(0.0006 ÷ 3) = 0.0141421
+    assert totals["sharpe"] == pytest.approx(0.01 / 0.0141421 * 365**0.5, rel=1e-4)
+
+
 def test_a_sharpe_ratio_needs_two_days_that_differ():
     assert sharpe([Decimal(1)]) is None
     assert sharpe([Decimal(1), Decimal(1)]) is None
