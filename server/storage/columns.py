@@ -1,4 +1,4 @@
-"""Column types: exact money as text, times as UTC milliseconds, JSON documents, encrypted secrets."""
+"""The column type for money: exact, as text."""
 
 from __future__ import annotations
 

@@ -257,6 +257,7 @@ def _on_fill(run: _Run, envelope: Envelope, payload: FillBooked) -> None:
             Fill.symbol == payload.symbol,
             Fill.trade_id == payload.trade_id,
             Fill.order_id == payload.order_id,
+            Fill.client_order_id == payload.client_order_id,
         )
     ).first()
     if known is None:

@@ -256,7 +256,7 @@ class Fill(Table):
 
     __tablename__ = "fills"
     __table_args__ = (
-        UniqueConstraint("bot_id", "symbol", "trade_id", "order_id"),
+        UniqueConstraint("bot_id", "symbol", "trade_id", "order_id", "client_order_id"),
         Index(None, "bot_id", "time_ms"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
