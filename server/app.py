@@ -83,7 +83,7 @@ def create_app(settings: Settings | None = None) -> App:
     settings = settings or load_settings()
     vault = load_vault(settings)
     if not structlog.is_configured():
-        log_to(sys.stderr)
+        log_to()
     app = App(
         "server",
         static_folder="web/static",

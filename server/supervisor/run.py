@@ -47,7 +47,7 @@ class AlreadySupervised(FlotillaError):
 
 def run_supervisor(settings: Settings) -> int:
     """Look after the bots until SIGTERM or SIGINT, then detach: they trade on. The exit code."""
-    log_to(sys.stderr)
+    log_to()
     setproctitle("flotilla: supervisor")
     detach = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
