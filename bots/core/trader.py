@@ -354,6 +354,8 @@ class Trader:
         self.config, self.config_version = change.config, change.version
         self._name_logic()
         self.orders.tell(ConfigApplied(version=change.version, changed=list(changed)))
+        if self._desired is DesiredState.STOPPED:
+            self._on_control(ControlChanged(desired=self._desired, halted=self._halted))
 
     def _name_logic(self) -> None:
         """The texts that say why positions are entered and how they end; the same until the config changes."""

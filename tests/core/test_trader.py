@@ -397,6 +397,46 @@ def test_stopping_with_hold_leaves_positions_with_their_targets_and_withdraws_en
     assert [c.client_order_id for c in desk.cancels] == [entry.client_order_id]
 
 
+def test_a_change_from_hold_to_close_while_stopping_sells_everything():
+    desk = Desk(a_config(on_stop="hold"))
+    desk.holds()
+    desk.feed(STOP)
+    assert desk.trader.is_settled
+
+    desk.feed(ConfigChanged(version=2, config=a_config(on_stop="close")))
+    desk.answer("cancelled")
+    assert not desk.trader.is_settled
+    desk.answer("filled", ("100", "1"))
+
+    assert desk.trader.is_flat
+    assert desk.position.exit_reason == "bot_stopped"
+
+
+def test_a_change_from_close_to_hold_while_stopping_lets_sales_end_first():
+    desk = Desk(a_config(on_stop="close"))
+    desk.holds()
+    desk.feed(STOP)
+    desk.answer("cancelled")
+
+    desk.feed(ConfigChanged(version=2, config=a_config(on_stop="hold")))
+
+    assert not desk.trader.is_settled
+    desk.answer("filled", ("100", "1"))
+    assert desk.trader.is_settled
+
+
+def test_a_config_before_the_first_control_withdraws_nothing():
+    desk = Desk()
+    desk.enters()
+    desk.answer("new")
+    desk.running = False
+    desk.die_and_return()
+
+    desk.feed(ConfigChanged(version=2, config=desk.config))
+
+    assert desk.cancels == []
+
+
 def test_stopping_with_hold_waits_for_orders_on_their_way_and_for_exits():
     desk = Desk(a_config(on_stop="hold"))
     desk.enters()

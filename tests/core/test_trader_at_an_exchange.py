@@ -22,7 +22,9 @@ from tests.core.reference_exchange import ReferenceExchange
 WHICH = st.integers(0, 50)
 SHARE = st.sampled_from([Decimal(1), Decimal(1), Decimal("0.5"), Decimal("0.013"), Decimal("0.0001")])
 FATES = st.sampled_from(["arrives", "arrives", "arrives", "refused", "post_only", "vanishes", "unanswered"])
+CUT = st.sampled_from([None, None, None, None, None, 0, 1, 2, 3, 4, 5])
 MOST_POSITIONS = 3
+RUN = ControlChanged(desired=DesiredState.RUNNING)
 
 
 class TraderAtAnExchange(RuleBasedStateMachine):
@@ -47,6 +49,7 @@ class TraderAtAnExchange(RuleBasedStateMachine):
         self.intents: dict[str, OrderIntent] = {}
         self.sent: set[str] = set()
         self.second, self.version = 0, 1
+        self.control = RUN
         self.start(Snapshot(last_event_ms=0, counters=Counters(), positions=[]))
 
     def start(self, memory: Snapshot) -> None:
@@ -58,7 +61,7 @@ class TraderAtAnExchange(RuleBasedStateMachine):
         )  # fmt: skip
         for question in self.trader.unsettled():
             self.feed(self.exchange.answer(question.client_order_id))
-        self.feed(ControlChanged(desired=DesiredState.RUNNING))
+        self.feed(self.control)
 
     def feed(self, event: Any, cut: int | None = None) -> None:
         """One step; with *cut* the process dies after that many of its facts are written, and sends nothing."""
@@ -99,6 +102,8 @@ class TraderAtAnExchange(RuleBasedStateMachine):
         assert RULES.round_quantity(order.quantity) == order.quantity
         if order.side is Side.SELL:
             assert order.quantity <= self.exchange.sellable(name.split("-")[2]), "more is sold than is held"
+        else:
+            assert self.control == RUN, "nothing is bought unless running"
 
     # --- who acts --------------------------------------------------------------------------------------------------
 
@@ -107,7 +112,7 @@ class TraderAtAnExchange(RuleBasedStateMachine):
         dip=st.integers(0, 300),
         decide=st.sampled_from([None, ENTER, ENTER, EXIT]),
         late=st.sampled_from([False, False, False, True]),
-        cut=st.none() | st.integers(0, 4),
+        cut=CUT,
     )
     def candle(self, move, dip, decide, late, cut):
         self.second += 1
@@ -130,7 +135,7 @@ class TraderAtAnExchange(RuleBasedStateMachine):
         self.exchange.take(which, fate, share)
 
     @precondition(lambda self: self.exchange.said)
-    @rule(which=WHICH, again=st.booleans(), cut=st.none() | st.integers(0, 5))
+    @rule(which=WHICH, again=st.booleans(), cut=CUT)
     def a_message_arrives(self, which, again, cut):
         self.feed(self.exchange.heard(which, again), cut)
 
@@ -159,22 +164,42 @@ class TraderAtAnExchange(RuleBasedStateMachine):
     def the_process_is_killed(self, arrived):
         self.die_and_return(arrived)
 
-    @rule(desired=st.sampled_from(list(DesiredState)), halted=st.booleans())
-    def people_change_their_mind(self, desired, halted):
-        self.feed(ControlChanged(desired=desired, halted=halted))
-        self.feed(ControlChanged(desired=DesiredState.RUNNING))
+    @rule(desired=st.sampled_from(list(DesiredState)), halted=st.booleans(), cut=CUT)
+    def people_change_their_mind(self, desired, halted, cut):
+        self.control = ControlChanged(desired=desired, halted=halted)
+        self.feed(self.control, cut)
 
-    @rule(stop=st.sampled_from([0.005, 0.02, None]), holding=st.sampled_from([10, 40, None]))
-    def the_config_changes(self, stop, holding):
+    @precondition(lambda self: self.control != RUN)
+    @rule()
+    def people_let_it_run(self):
+        self.control = RUN
+        self.feed(RUN)
+
+    @rule(
+        stop=st.sampled_from([0.005, 0.02, None]),
+        holding=st.sampled_from([10, 40, None]),
+        on_stop=st.sampled_from(["close", "hold"]),
+        cut=CUT,
+    )
+    def the_config_changes(self, stop, holding, on_stop, cut):
+        changes = {"stop_loss_pct": stop, "holding_time": holding, "on_stop": on_stop}
+        self.change_config(changes, cut)
+
+    def change_config(self, changes: dict[str, Any], cut: int | None = None) -> None:
         self.version += 1
-        self.config = a_config(**(self.config.model_dump() | {"stop_loss_pct": stop, "holding_time": holding}))
-        self.feed(ConfigChanged(version=self.version, config=self.config))
+        self.config = a_config(**(self.config.model_dump() | changes))
+        self.feed(ConfigChanged(version=self.version, config=self.config), cut)
 
     # --- what always holds -----------------------------------------------------------------------------------------
 
     @invariant()
     def there_are_never_too_many_positions(self):
         assert len(self.trader.orders.positions) <= MOST_POSITIONS
+
+    @invariant()
+    def stopping_with_close_leaves_no_position_alone(self):
+        if self.control.desired is DesiredState.STOPPED and self.config.on_stop == "close":
+            assert all(p.exiting for p in self.trader.orders.positions.values())
 
     @invariant()
     def the_journal_is_the_memory(self):
@@ -187,9 +212,9 @@ class TraderAtAnExchange(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "trader"):
             return
-        self.config = a_config(**(self.config.model_dump() | {"on_stop": "close"}))
-        self.feed(ConfigChanged(version=99, config=self.config))
-        self.feed(ControlChanged(desired=DesiredState.STOPPED))
+        self.control = ControlChanged(desired=DesiredState.STOPPED)
+        self.feed(self.control)
+        self.change_config({"on_stop": "close"})
         for _ in range(400):
             self.settle_down()
             if self.trader.is_flat and not self.exchange.wire and not self.exchange.said:
