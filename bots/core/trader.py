@@ -140,9 +140,13 @@ class Trader:
 
     def warm_up(self, bars: Iterable[Candle]) -> None:
         """Show the strategy closed bars of the bot's interval from before the first candle. Decides nothing."""
-        if self._strategy is not None:
+        if self._strategy is None:
+            return
+        try:
             for bar in bars:
                 self._strategy.on_candle(bar, self.window, self.config)
+        except Exception as error:
+            self._go_on_without_strategy(error)
 
     def unsettled(self) -> list[QueryOrder]:
         """The questions to ask the exchange before trading goes on after a start or a lost connection."""

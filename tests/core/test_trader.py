@@ -535,3 +535,25 @@ def test_a_strategy_that_breaks_while_nothing_is_held_ends_the_run():
 
     with pytest.raises(ZeroDivisionError):
         desk.candle()
+
+
+def test_a_strategy_that_breaks_while_warming_up_leaves_open_positions_guarded():
+    desk = Desk()
+    desk.holds()
+    desk.strategy.__class__ = Broken
+    desk.die_and_return()
+
+    desk.trader.warm_up([a_candle(0)])
+    desk.candle(97)
+
+    assert desk.alerts == ["strategy_failed"]
+    assert desk.trader.entry_hold == "the strategy failed: ZeroDivisionError: no volume"
+    assert desk.position.exiting == "stop_loss"
+
+
+def test_a_strategy_that_breaks_while_warming_up_ends_the_run_of_a_bot_that_holds_nothing():
+    desk = Desk()
+    desk.strategy.__class__ = Broken
+
+    with pytest.raises(ZeroDivisionError):
+        desk.trader.warm_up([a_candle(0)])
