@@ -53,6 +53,10 @@ class Observation:
     life: Life
     faulted: bool = False
     has_open_position: bool = False
+    must_close: bool = False
+    """It is to be stopped, and holds what its `on_stop` does not leave as it is."""
+    is_unread: bool = False
+    """It is to be stopped, and not all it reported is in the rows."""
     is_close_only: bool = False
     """The live process was started after a fault, to guard and close positions only."""
     told: bool = True
@@ -68,6 +72,9 @@ class Observation:
     aborted_s: float | None = None
     """Since its SIGABRT."""
     death_ages_s: tuple[float, ...] = ()
+    """Of its unwanted ends."""
+    failure_ages_s: tuple[float, ...] = ()
+    """Of all ends that were not in order, wanted or not."""
     since_end_s: float = float("inf")
     jitter: float = 0.0
     status: BotState = BotState.STOPPED
@@ -115,11 +122,16 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
+class Postpone:
+    """There is no process, one is needed to close what the bot holds, and the time for it has not come."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """There is no process, and none is wanted: say so."""
 
 
-Action = Wait | Spawn | Terminate | Abort | Kill | Renew | Tell | Settle
+Action = Wait | Spawn | Terminate | Abort | Kill | Renew | Tell | Postpone | Settle
 
 
 def next_action(seen: Observation, policy: Policy) -> Action:
@@ -138,8 +150,7 @@ def _of_the_living(seen: Observation, policy: Policy) -> Action:
             return Kill(f"no heartbeat for {seen.silent_s:.0f} s")
         return Wait()
     if seen.stopping_s is not None:
-        overdue = min(seen.quiet_s, seen.stopping_s) if policy.stop_may_extend else seen.stopping_s
-        return Kill(f"did not stop within {policy.stop_s:g} s") if overdue >= policy.stop_s else Wait()
+        return _of_the_stopping(seen, seen.stopping_s, policy)
     if seen.desired is DesiredState.STOPPED:
         return Terminate()
     if seen.silent_s >= seen.silence_limit_s:
@@ -151,14 +162,36 @@ def _of_the_living(seen: Observation, policy: Policy) -> Action:
     return Wait()
 
 
+def _of_the_stopping(seen: Observation, stopping_s: float, policy: Policy) -> Action:
+    overdue = min(seen.quiet_s, stopping_s) if policy.stop_may_extend else stopping_s
+    if overdue < policy.stop_s:
+        return Wait()
+    if policy.stop_may_extend and seen.must_close:  # it cannot, as long as the exchange is out of reach
+        silent = seen.silent_s >= seen.silence_limit_s
+        return Abort(f"no heartbeat for {seen.silent_s:.0f} s") if silent else Wait()
+    return Kill(f"did not stop within {policy.stop_s:g} s")
+
+
 def _of_the_absent(seen: Observation, policy: Policy) -> Action:
     if seen.desired is DesiredState.STOPPED:
+        if seen.is_unread:
+            return Wait()
+        if seen.must_close:
+            return Spawn(close_only=True) if seen.since_end_s >= _pause_before_closing_s(seen, policy) else Postpone()
         return Wait() if seen.status is BotState.STOPPED else Settle()
     if seen.faulted:
         retry = seen.has_open_position and seen.since_end_s >= policy.restart.close_only_every_s
         return Spawn(close_only=True) if retry else Wait()
     deaths = policy.restart.recent(seen.death_ages_s)
     return Spawn() if seen.since_end_s >= policy.restart.delay_s(deaths, seen.jitter) else Wait()
+
+
+def _pause_before_closing_s(seen: Observation, policy: Policy) -> float:
+    """Never for ever. Slow for a bot that was given up, and for one that ended in order and left its position open."""
+    failures = policy.restart.recent(seen.failure_ages_s)
+    if seen.faulted or not failures:
+        return policy.restart.close_only_every_s
+    return policy.restart.delay_s(failures, seen.jitter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +203,10 @@ class End:
     wanted: bool
     deaths: int
     """Unwanted ends that count, this one included."""
+    must_close: bool = False
+    """It is to be stopped, and seems to have left something to close."""
+    is_final: bool = False
+    """Everything ends: nothing follows before the next start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,9 +221,13 @@ class Verdict:
 
 def judge_end(end: End, policy: Policy) -> Verdict:
     """What follows from a run's end; asked once, in the transaction that writes the end."""
-    if end.wanted:
-        return Verdict(status=BotState.STOPPED, reason=None)
     what = describe(end.code, end.reason)
+    if end.wanted and not (end.code == ExitCode.UNUSABLE and end.must_close and not end.is_final):
+        disorder = disorder_of(end.code, end.reason)
+        if end.is_final:
+            return Verdict(status=BotState.STOPPED, reason=disorder)
+        again = f"{disorder} What it holds is still to be closed." if disorder and end.must_close else disorder
+        return Verdict(status=BotState.STOPPING, reason=again)  # `stopped` once its last reports are in the rows
     if end.code == ExitCode.UNUSABLE:
         return Verdict(status=BotState.ERROR, reason=end.reason or what, note=end.reason or what, is_fault=True)
     if end.code == ExitCode.LOCKED:
@@ -198,6 +239,11 @@ def judge_end(end: End, policy: Policy) -> Verdict:
         reason = f"Crash loop: {end.deaths} ends in {minutes:g} minutes; the last: {what}. Press start to try again."
         return Verdict(status=BotState.ERROR, reason=reason, note=reason, is_fault=True)
     return Verdict(status=BotState.STARTING, reason=f"Starting again: {what}", note=f"The bot ended by itself: {what}")
+
+
+def disorder_of(code: int | None, reason: str | None) -> str | None:
+    """A wanted end in words, if it was not in order."""
+    return None if code == ExitCode.WANTED else f"It did not end in order: {describe(code, reason)}."
 
 
 def describe(code: int | None, reason: str | None) -> str:

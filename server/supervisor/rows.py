@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from server.storage import ledger
 from server.storage.ledger import ENDED, RUNNING, SETTLED, SPAWNING
 from server.storage.models import Bot, BotRun, JournalOffset, SupervisorBeat, TradingOrder
 from server.storage.queries import is_faulted
-from server.supervisor.decisions import Verdict
+from server.supervisor.decisions import ExitCode, Verdict, disorder_of
 from server.supervisor.ingest import ensure_offset
 from shared.states import BotState, DesiredState, PositionState
 
@@ -28,9 +28,13 @@ class BotRow:
     start_requests: int
     faulted_at: int | None
     status: BotState
+    status_reason: str | None
     generation: int
     run_state: str | None
     run_created_ms: int
+    disorder: str | None = None
+    """How the newest run ended, if it was to end and did not do so in order."""
+    is_archived: bool = False
 
     @property
     def run_id(self) -> str:
@@ -54,7 +58,8 @@ def load_bots(connection: Connection) -> list[BotRow]:
     rows = connection.execute(
         select(
             Bot.id, Bot.name, Bot.desired_state, Bot.halted, Bot.config_version, Bot.start_requests,
-            Bot.faulted_at_start_request, Bot.status, Bot.generation, Bot.archived_ms, BotRun.state, BotRun.created_ms,
+            Bot.faulted_at_start_request, Bot.status, Bot.status_reason, Bot.generation, Bot.archived_ms,
+            BotRun.state, BotRun.created_ms, BotRun.wanted, BotRun.exit_code, BotRun.exit_reason,
         ).join(BotRun, newest, isouter=True).order_by(Bot.id)
     )  # fmt: skip
     return [
@@ -66,12 +71,19 @@ def load_bots(connection: Connection) -> list[BotRow]:
             start_requests=row.start_requests,
             faulted_at=row.faulted_at_start_request,
             status=BotState(row.status),
+            status_reason=row.status_reason,
             generation=row.generation,
             run_state=row.state,
             run_created_ms=row.created_ms or 0,
+            disorder=disorder_of(row.exit_code, row.exit_reason) if _ended_as_wanted(row) else None,
+            is_archived=row.archived_ms is not None,
         )
         for row in rows
     ]
+
+
+def _ended_as_wanted(row: Any) -> bool:
+    return row.state in (ENDED, SETTLED) and bool(row.wanted)
 
 
 def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0) -> int:
@@ -108,6 +120,19 @@ def load_deaths(connection: Connection, bot_id: int) -> list[int]:
     ends = connection.execute(
         select(table.ended_ms)
         .where(table.bot_id == bot_id, table.state == ENDED, table.wanted.is_(False))
+        .order_by(table.generation.desc())
+        .limit(100)
+    ).scalars()
+    return [ended_ms for ended_ms in ends if ended_ms is not None]
+
+
+def load_failures(connection: Connection, bot_id: int) -> list[int]:
+    """When the bot's runs ended otherwise than in order, of those that still count (UTC ms)."""
+    table = BotRun
+    failed = or_(table.wanted.is_(False), table.exit_code.is_(None), table.exit_code != ExitCode.WANTED)
+    ends = connection.execute(
+        select(table.ended_ms)
+        .where(table.bot_id == bot_id, table.state == ENDED, failed)
         .order_by(table.generation.desc())
         .limit(100)
     ).scalars()

@@ -26,6 +26,7 @@ from server.storage.engine import read, write
 from server.storage.ledger import SPAWNING
 from server.storage.times import now_ms
 from server.supervisor import decisions, rows
+from server.supervisor.closing import Left, what_is_left
 from server.supervisor.decisions import Action, End, ExitCode, Life, Observation, Policy, judge_end, next_action
 from server.supervisor.health import Pulse, has_room
 from server.supervisor.identity import Free, Identity, Unidentified, probe, read_identity
@@ -69,6 +70,7 @@ class View:
     looked: bool = False
     stranger_since: float | None = None
     deaths_ms: list[int] = field(default_factory=list)
+    failures_ms: list[int] = field(default_factory=list)
     last_end_ms: int | None = None
     jitter: float = 0.0
 
@@ -98,6 +100,7 @@ class Supervisor:
         self._last_beat = float("-inf")
         self._may_spawn = True
         self._beats = self._can_judge = True
+        self._left = Left()
 
     def tick(self) -> None:
         """One round. A database that cannot be reached leaves everything as it is until the next one."""
@@ -109,6 +112,8 @@ class Supervisor:
             heard = self._ingest.step()
             with read(self._engine) as connection:
                 bots = rows.load_bots(connection)
+                to_stop = [bot.id for bot in bots if bot.desired is DesiredState.STOPPED and not bot.is_archived]
+                self._left = Left() if self._ending else what_is_left(connection, to_stop)
         except OperationalError as error:
             log.warning("database_not_reached", reason=str(error.orig))
             return
@@ -150,6 +155,7 @@ class Supervisor:
         view = View(jitter=self._jitter())
         with read(self._engine) as connection:
             view.deaths_ms = rows.load_deaths(connection, bot.id)
+            view.failures_ms = rows.load_failures(connection, bot.id)
             view.last_end_ms = rows.load_last_end(connection, bot.id)
         self._views[bot.id] = view
         return view
@@ -172,6 +178,8 @@ class Supervisor:
             life=life,
             faulted=bot.is_faulted,
             has_open_position=self._has_open_position(bot.id) if wanted_gone else False,
+            must_close=bot.id in self._left.to_close,
+            is_unread=bot.id in self._left.unread,
             is_close_only=view.is_close_only,
             told=view.told == bot.told,
             listens=view.heard_at is not None and now - view.heard_at >= LISTENS_AFTER_S,
@@ -181,6 +189,7 @@ class Supervisor:
             silence_limit_s=view.pulse.limit_s(self._policy.health),
             aborted_s=None if view.aborted_at is None else now - view.aborted_at,
             death_ages_s=tuple((wall - ms) / 1000 for ms in view.deaths_ms),
+            failure_ages_s=tuple((wall - ms) / 1000 for ms in view.failures_ms),
             since_end_s=float("inf") if view.last_end_ms is None else abs(wall - view.last_end_ms) / 1000,
             jitter=view.jitter,
             status=bot.status,
@@ -265,17 +274,25 @@ class Supervisor:
             case decisions.Renew():
                 view.stopping_at, view.kill_reason = self._clock(), "replaced: start was pressed"
                 self._send(view, signal.SIGKILL)
+            case decisions.Postpone():
+                if bot.status not in (BotState.STOPPING, BotState.ERROR):
+                    self._set_status(bot, BotState.STOPPING, "It will be started to close what it holds.")
             case decisions.Settle():
                 if not (self._ending and bot.status is BotState.ERROR):
-                    self._set_status(bot, BotState.STOPPED)
+                    self._set_status(bot, BotState.STOPPED, bot.disorder)
+            case decisions.Wait() if view.stopping_at is not None and not self._ending:
+                self._say_what_it_waits_for(bot, view)
 
     def _spawn(self, bot: BotRow, view: View, close_only: bool) -> None:
         if self._settle_lock(bot, view, probe(self._lock(bot.id))) is not Life.NONE:
             return
+        is_to_stop = bot.desired is DesiredState.STOPPED
         on_disk = newest_generation(self._settings.journals(bot.id), bot.id)
         with write(self._engine) as connection:
             generation = rows.open_run(connection, bot.id, now_ms(), above=on_disk)
-            if not close_only:  # the fault stays in sight
+            if is_to_stop:
+                ledger.set_status(connection, bot.id, BotState.STOPPING, "Started to close what it holds.", now_ms())
+            elif not close_only:  # the fault stays in sight
                 ledger.set_status(connection, bot.id, BotState.STARTING, None, now_ms())
         try:
             with write(self._engine) as connection:
@@ -288,6 +305,8 @@ class Supervisor:
             self._write_end(bot, view, generation, code=ExitCode.TEMPORARY, reason=f"not started: {error.strerror}")
             return
         self._hold(view, process, told=bot.told, close_only=close_only)
+        if is_to_stop:  # its ticket says so: it needs no signal, and one could come before it listens
+            view.stopping_at = self._clock()
         with write(self._engine) as connection:
             rows.note_process(connection, bot.id, generation, process.pid, now_ms())
         log.info("bot_spawned", bot_id=bot.id, run_id=process.run_id, pid=process.pid, close_only=close_only)
@@ -301,9 +320,16 @@ class Supervisor:
         if view.process is not None:
             view.process.send(number)
 
-    def _set_status(self, bot: BotRow, status: BotState) -> None:
+    def _say_what_it_waits_for(self, bot: BotRow, view: View) -> None:
+        assert view.stopping_at is not None
+        if bot.status in (BotState.STARTING, BotState.RUNNING, BotState.PAUSED):
+            self._set_status(bot, BotState.STOPPING, bot.status_reason)
+        elif bot.status_reason is None and self._clock() - view.stopping_at >= self._policy.stop_s:
+            self._set_status(bot, BotState.STOPPING, "It still holds a position, and goes on trying to close it.")
+
+    def _set_status(self, bot: BotRow, status: BotState, reason: str | None = None) -> None:
         with write(self._engine) as connection:
-            ledger.set_status(connection, bot.id, status, None, now_ms())
+            ledger.set_status(connection, bot.id, status, reason, now_ms())
 
     # --- the end of a run -----------------------------------------------------------------------------------------
 
@@ -325,12 +351,17 @@ class Supervisor:
         wanted = view.stopping_at is not None or self._ending or bot.desired is DesiredState.STOPPED
         now = now_ms()
         deaths = self._policy.restart.recent([(now - ms) / 1000 for ms in view.deaths_ms]) + (not wanted)
-        verdict = judge_end(End(code=code, reason=reason, wanted=wanted, deaths=deaths), self._policy)
+        end = End(
+            code=code, reason=reason, wanted=wanted, deaths=deaths,
+            must_close=bot.id in self._left.to_close, is_final=self._ending,
+        )  # fmt: skip
+        verdict = judge_end(end, self._policy)
         with write(self._engine) as connection:
             rows.write_end(
                 connection, bot, generation, code=code, reason=reason, wanted=wanted, verdict=verdict, now=now
             )
             view.deaths_ms = rows.load_deaths(connection, bot.id)
+            view.failures_ms = rows.load_failures(connection, bot.id)
         view.last_end_ms, view.jitter, view.stopping_at = now, self._jitter(), None
         log.info("bot_ended", bot_id=bot.id, run_id=run_id, code=code, reason=reason, wanted=wanted)
 

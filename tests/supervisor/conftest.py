@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,14 @@ from sqlalchemy import Engine, insert, select, update
 
 from server.settings import CHECKOUT, Settings, load_settings
 from server.storage.engine import make_engine, migrate, read, write
-from server.storage.models import Bot, BotRun, DeadLetter, Event, JournalOffset, TradingConfigVersion
+from server.storage.models import Bot, BotRun, DeadLetter, Event, JournalOffset, TradingConfigVersion, TradingOrder
 from server.supervisor.decisions import Policy
 from server.supervisor.identity import Identity, boot_id, has_exited, open_process, read_identity, start_ticks
 from server.supervisor.launcher import Launcher, Process
 from server.supervisor.run_tickets import make_ticket
 from server.supervisor.supervisor import Supervisor
+from shared.events import Position, Terms, to_data
+from shared.states import PositionState, Side
 from shared.tickets import RunTicket
 
 FAKE_BOT = """
@@ -66,7 +70,14 @@ say("status", status="running" if ticket["document"]["control"]["desired"] == "r
 part = 1
 beat = 0.0
 sent = 0
-while not stop:
+def keeps_on():
+    if not stop and ticket["document"]["control"]["desired"] != "stopped":
+        return True
+    if not plan.get("stuck"):
+        return False
+    plan.update(stuck=json.loads((home / "plan.json").read_text())["stuck"])
+    return True
+while keeps_on():
     now = time.monotonic()
     if now - beat > 0.2 and not plan.get("mute"):
         beat = now
@@ -96,6 +107,8 @@ if plan.get("deaf"):
 for step in range(plan.get("slow_stop", 0)):
     say("status", status="stopping", reason=f"step {step}")
     time.sleep(0.2)
+if "closes" in plan:
+    say("position", **plan["closes"])
 say("exit", code=0, reason="asked to stop")
 """
 
@@ -156,6 +169,27 @@ class Fleet:
             )
         self.plan(bot_id, **plan)
         return bot_id
+
+    def add_position(self, bot_id: int, status: str = "active") -> dict[str, Any]:
+        """Let the bot hold a position; what it will say when it has closed that."""
+        opened = Position(
+            position_key=1, symbol="BTCUSDC", side=Side.BUY, status=PositionState(status), opened_ms=1,
+            config_version=1, quantity=Decimal(1), cost=Decimal(10),
+            terms=Terms(
+                profit_target_pct=None, stop_loss_pct=None, holding_time=None, take_profit_order="resting",
+                maker_order_timeout=60, on_entry_timeout="cancel",
+            ),
+        )  # fmt: skip
+        with write(self.engine) as connection:
+            connection.execute(
+                insert(TradingOrder).values(
+                    bot_id=bot_id, position_key=1, symbol="BTCUSDC", side="BUY", status=status, quantity=1,
+                    opened_ms=1, fees=0, entry_logic="", exit_logic="", config_version=1, exchange="simulator",
+                    mode="paper", document=to_data(opened),
+                )
+            )  # fmt: skip
+        closed = replace(opened, status=PositionState.CLOSED, closed_ms=2, exit_reason="bot_stopped", pnl=Decimal(0))
+        return to_data(closed)
 
     def plan(self, bot_id: int, **plan: Any) -> None:
         folder = self.settings.journals(bot_id)

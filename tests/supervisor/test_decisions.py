@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from server.supervisor.decisions import (
     Life,
     Observation,
     Policy,
+    Postpone,
     Renew,
     Settle,
     Spawn,
@@ -41,6 +43,20 @@ POLICY = Policy()
         ({"desired": STOP}, Wait()),
         ({"desired": STOP, "status": BotState.RUNNING}, Settle()),
         ({"desired": STOP, "status": BotState.ERROR, "faulted": True}, Settle()),
+        # it is to be stopped and left something to close: never given up, slow after a while
+        ({"desired": STOP, "must_close": True}, Spawn(close_only=True)),
+        ({"desired": STOP, "must_close": True, "failure_ages_s": (0.0,), "since_end_s": 0.0}, Spawn(close_only=True)),
+        ({"desired": STOP, "must_close": True, "failure_ages_s": (0.5, 9.0), "since_end_s": 0.5}, Postpone()),
+        ({"desired": STOP, "must_close": True, "failure_ages_s": (59.0,) * 90, "since_end_s": 59.0}, Postpone()),
+        (
+            {"desired": STOP, "must_close": True, "failure_ages_s": (60.0,) * 90, "since_end_s": 60.0},
+            Spawn(close_only=True),
+        ),
+        ({"desired": STOP, "must_close": True, "since_end_s": 59.0}, Postpone()),
+        ({"desired": STOP, "must_close": True, "faulted": True, "since_end_s": 59.0}, Postpone()),
+        ({"desired": STOP, "must_close": True, "faulted": True, "since_end_s": 60.0}, Spawn(close_only=True)),
+        ({"desired": STOP, "must_close": True, "is_unread": True}, Wait()),
+        ({"desired": STOP, "is_unread": True, "status": BotState.STOPPING}, Wait()),
         ({"desired": RUN, "life": Life.AWAITED}, Wait()),
         ({"desired": RUN, "life": Life.UNKNOWN}, Wait()),
         ({"desired": STOP, "life": Life.UNKNOWN}, Wait()),
@@ -73,6 +89,12 @@ POLICY = Policy()
             Kill("did not stop within 30 s"),
         ),
         ({"desired": STOP, "life": Life.ALIVE, "stopping_s": 300.0, "quiet_s": 3.0}, Wait()),
+        ({"desired": STOP, "life": Life.ALIVE, "stopping_s": 300.0, "quiet_s": 300.0, "must_close": True}, Wait()),
+        (
+            {"desired": STOP, "life": Life.ALIVE, "stopping_s": 30.0, "quiet_s": 30.0, "silent_s": 30.0}
+            | {"must_close": True},
+            Abort("no heartbeat for 30 s"),
+        ),
         ({"desired": RUN, "life": Life.ALIVE, "stopping_s": 3.0, "quiet_s": 3.0}, Wait()),
     ],
 )
@@ -85,14 +107,20 @@ def test_when_everything_ends_progress_buys_no_time() -> None:
     seen = Observation(desired=STOP, life=Life.ALIVE, stopping_s=18.0, quiet_s=0.1)
 
     assert next_action(seen, hurried) == Kill("did not stop within 18 s")
+    assert next_action(replace(seen, must_close=True), hurried) == Kill("did not stop within 18 s")
 
 
 @pytest.mark.parametrize(
     ("code", "reason", "wanted", "deaths", "expected"),
     [
-        (0, "asked to stop", True, 0, Verdict(status=BotState.STOPPED, reason=None)),
-        (-9, "killed: did not stop within 30 s", True, 9, Verdict(status=BotState.STOPPED, reason=None)),
-        (78, "No such symbol.", True, 0, Verdict(status=BotState.STOPPED, reason=None)),
+        (0, "asked to stop", True, 0, Verdict(status=BotState.STOPPING, reason=None)),
+        (
+            -9, "killed: did not stop within 30 s", True, 9,
+            Verdict(
+                status=BotState.STOPPING,
+                reason="It did not end in order: killed by signal 9, killed: did not stop within 30 s.",
+            ),
+        ),
         (
             78, "No such symbol.", False, 1,
             Verdict(status=BotState.ERROR, reason="No such symbol.", note="No such symbol.", is_fault=True),
@@ -111,6 +139,32 @@ def test_when_everything_ends_progress_buys_no_time() -> None:
 )  # fmt: skip
 def test_judge_end(code: int, reason: str | None, wanted: bool, deaths: int, expected: Verdict) -> None:
     assert judge_end(End(code=code, reason=reason, wanted=wanted, deaths=deaths), POLICY) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "more", "expected"),
+    [
+        (0, {"must_close": True}, Verdict(status=BotState.STOPPING, reason=None)),
+        (
+            1, {"must_close": True},
+            Verdict(
+                status=BotState.STOPPING,
+                reason="It did not end in order: exit code 1, x. What it holds is still to be closed.",
+            ),
+        ),
+        (78, {"must_close": True}, Verdict(status=BotState.ERROR, reason="x", note="x", is_fault=True)),
+        (78, {}, Verdict(status=BotState.STOPPING, reason="It did not end in order: exit code 78, x.")),
+        (0, {"is_final": True}, Verdict(status=BotState.STOPPED, reason=None)),
+        (
+            1, {"must_close": True, "is_final": True},
+            Verdict(status=BotState.STOPPED, reason="It did not end in order: exit code 1, x."),
+        ),
+    ],
+)  # fmt: skip
+def test_a_wanted_end_is_no_rest_while_something_is_left_to_close(
+    code: int, more: dict[str, Any], expected: Verdict
+) -> None:
+    assert judge_end(End(code=code, reason="x", wanted=True, deaths=0, **more), POLICY) == expected
 
 
 def test_the_fifth_death_in_ten_minutes_is_a_crash_loop() -> None:

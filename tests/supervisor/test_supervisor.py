@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import insert
+import pytest
+from sqlalchemy import update
 
 from server.storage.engine import read, write
-from server.storage.models import TradingOrder
+from server.storage.models import TradingConfigVersion, TradingOrder
 from server.storage.queries import control_document
 from server.supervisor import rows
 from server.supervisor.backoff import RestartPolicy
@@ -61,6 +63,8 @@ def test_progress_extends_the_time_to_stop_and_silence_does_not(fleet: Any) -> N
 
     assert fleet.runs(slow)[0].exit_code == 0
     assert (fleet.runs(deaf)[0].exit_code, fleet.runs(deaf)[0].wanted) == (-9, True)
+    assert fleet.bot(slow).status_reason is None
+    assert "did not stop within 1 s" in fleet.bot(deaf).status_reason
 
 
 def test_a_changed_config_reaches_the_bot_by_signal(fleet: Any) -> None:
@@ -155,14 +159,7 @@ def test_a_bot_that_dies_again_and_again_is_given_up_also_by_the_next_supervisor
 
 def test_a_crash_loop_with_an_open_position_goes_on_close_only(fleet: Any) -> None:
     bot = fleet.add_bot(crash=True)
-    with write(fleet.engine) as connection:
-        connection.execute(
-            insert(TradingOrder).values(
-                bot_id=bot, position_key=1, symbol="BTCUSDC", side="BUY", status="active", quantity=1, opened_ms=1,
-                fees=0, entry_logic="", exit_logic="", config_version=1, exchange="simulator", mode="paper",
-                document={},
-            )
-        )  # fmt: skip
+    fleet.add_position(bot)
     supervisor = fleet.supervisor(policy=QUICK)
     fleet.run(supervisor, lambda: fleet.bot(bot).faulted_at_start_request == 1)
 
@@ -176,6 +173,92 @@ def test_a_crash_loop_with_an_open_position_goes_on_close_only(fleet: Any) -> No
     assert fleet.bot(bot).status_reason.startswith("Crash loop")
     fleet.set(bot, start_requests=2)
     fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
+
+
+@pytest.mark.parametrize("fault", [None, 1])
+def test_a_dead_bot_that_is_stopped_is_started_to_close_what_it_holds(fleet: Any, fault: int | None) -> None:
+    bot = fleet.add_bot(crash=True)
+    closed = fleet.add_position(bot)
+    supervisor = fleet.supervisor(policy=QUICK)
+    deaths = 5 if fault else 2
+    fleet.run(supervisor, lambda: [r.exit_code for r in fleet.runs(bot)][:deaths] == [-9] * deaths)
+    fleet.plan(bot, closes=closed, slow_stop=1)
+    fleet.set(bot, desired_state="stopped")
+
+    seen = set()
+
+    def is_over() -> bool:
+        row = fleet.bot(bot)
+        seen.add((row.status, row.status_reason))
+        return bool(row.status == "stopped")
+
+    fleet.run(supervisor, is_over)
+
+    assert [p.status for p in fleet.rows(TradingOrder, bot)] == ["closed"]
+    assert fleet.runs(bot)[-1].exit_code == 0
+    assert fleet.bot(bot).status_reason is None
+    assert ("stopping", "Started to close what it holds.") in seen
+
+
+@pytest.mark.parametrize(
+    ("status", "runs"), [("active", 0), ("pending", 1)], ids=["what is held rests", "an entry is withdrawn"]
+)
+def test_hold_leaves_a_position_and_withdraws_an_entry(fleet: Any, status: str, runs: int) -> None:
+    bot = fleet.add_bot("stopped")
+    fleet.plan(bot, closes=fleet.add_position(bot, status))
+    fleet.set(bot, status="running")
+    with write(fleet.engine) as connection:
+        connection.execute(update(TradingConfigVersion).values(config={"on_stop": "hold"}))
+
+    fleet.run(fleet.supervisor(policy=QUICK), lambda: fleet.bot(bot).status == "stopped")
+
+    assert len(fleet.runs(bot)) == runs
+
+
+def test_a_bot_that_cannot_close_its_position_is_let_go_on_trying(fleet: Any) -> None:
+    bot = fleet.add_bot(stuck=True)
+    closed = fleet.add_position(bot)
+    fleet.plan(bot, stuck=True, closes=closed)
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
+
+    fleet.set(bot, desired_state="stopped")
+    fleet.run(supervisor, lambda: fleet.bot(bot).status_reason is not None)
+
+    assert fleet.bot(bot).status == "stopping"
+    assert supervisor._clock() - supervisor._views[bot].stopping_at >= QUICK.stop_s
+    fleet.plan(bot, stuck=False, closes=closed)
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "stopped")
+    assert [(r.exit_code, r.wanted) for r in fleet.runs(bot)] == [(0, True)]
+
+
+def test_a_bot_that_falls_silent_while_it_closes_is_killed_and_another_run_closes(fleet: Any) -> None:
+    bot = fleet.add_bot(deaf=True)
+    closed = fleet.add_position(bot)
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
+    fleet.plan(bot, closes=closed)
+
+    fleet.set(bot, desired_state="stopped")
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "stopped")
+
+    first, second = fleet.runs(bot)
+    assert first.exit_reason.startswith("killed: no heartbeat")
+    assert second.exit_code == 0
+    assert [p.status for p in fleet.rows(TradingOrder, bot)] == ["closed"]
+
+
+def test_a_closing_run_that_cannot_be_is_an_error_in_words_and_tried_again(fleet: Any) -> None:
+    bot = fleet.add_bot("stopped", exit=78, reason="The key is revoked.")
+    closed = fleet.add_position(bot)
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "error")
+    assert fleet.bot(bot).status_reason == "The key is revoked."
+
+    fleet.plan(bot, closes=closed)
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "stopped")
+
+    assert [p.status for p in fleet.rows(TradingOrder, bot)] == ["closed"]
 
 
 def test_a_process_forked_just_before_its_supervisor_died_is_adopted(fleet: Any, monkeypatch: Any) -> None:
@@ -205,7 +288,8 @@ def test_a_bot_that_outlived_its_supervisor_is_adopted_and_its_exit_understood(f
     fleet.set(bot, desired_state="stopped")
 
     def is_over() -> bool:
-        os.waitpid(-1, os.WNOHANG)  # the first supervisor's child is ours in this test: nobody else reaps it
+        with suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)  # the first supervisor's child is ours in this test: nobody else reaps it
         return bool(fleet.bot(bot).status == "stopped")
 
     fleet.run(second, is_over)
