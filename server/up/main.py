@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ import urllib.request
 from setproctitle import setproctitle
 
 from server import demo
+from server.end_signals import EndSignals
 from server.logs import log_to
 from server.make_parent import parent_was_interrupted
 from server.security.secrets import load_vault
@@ -36,9 +36,7 @@ _DEMO_TRIES = 3
 
 def up(settings: Settings, *, with_demo: bool = False) -> int:
     """Run until SIGINT, SIGTERM, SIGHUP or the end of the make that started us. Raises `FlotillaError` in words."""
-    end = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: end.set())
+    end = EndSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     setproctitle("flotilla: up")
     take_orphans()
     with only_one(settings) as after_a_crash:
@@ -87,7 +85,7 @@ class House:
             self._demo = self._child("demo", "-m", "server", "demo", environment=environment, restarts=False)
         self._demo_tries = 0
 
-    def run(self, end: threading.Event) -> None:
+    def run(self, end: EndSignals) -> None:
         """Start the children and look after them until *end*."""
         if end.is_set():
             return
