@@ -241,7 +241,7 @@ class TradingConfig(BaseModel):
         unit="positions",
         group="limits",
         applies=_NOW,
-        help="No entries for the rest of the UTC day after this many; empty means off.",
+        help="No entries for the rest of the UTC day after this many that were filled; empty means off.",
     )
     on_stop: Literal["close", "hold"] = setting(
         "close",

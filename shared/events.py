@@ -280,7 +280,7 @@ class Snapshot(Payload):
 @_event("stats")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats(Payload):
-    """Running totals after a position has closed."""
+    """Running totals after an entry's first fill or a position's close."""
 
     counters: Counters
 

@@ -77,10 +77,10 @@ def unrealised(position: Position, price: Decimal) -> Decimal:
     return position.proceeds + position.held * price - position.cost
 
 
-def count_entry(counters: Counters, now_ms: int) -> None:
-    """Add an entry, whatever becomes of it, to its day."""
-    roll_day(counters, now_ms)
-    counters.day_entries += 1
+def count_entry(counters: Counters, filled_ms: int) -> None:
+    """Add an entry to the UTC day of its first fill; that of a day gone by is none of today's."""
+    roll_day(counters, filled_ms)
+    counters.day_entries += filled_ms // DAY_MS == counters.day
 
 
 def count(counters: Counters, position: Position) -> None:

@@ -25,7 +25,7 @@ def recall(facts: Iterable[Payload]) -> Snapshot | None:
             counters, last_event_ms = replace(fact.counters), fact.last_event_ms
         elif isinstance(fact, Position):
             if counters is not None:
-                _count(counters, fact, fact.position_key in positions)
+                _count(counters, fact, positions.get(fact.position_key))
             if fact.is_open:
                 positions[fact.position_key] = fact
             else:
@@ -40,8 +40,8 @@ def recall(facts: Iterable[Payload]) -> Snapshot | None:
     return Snapshot(last_event_ms=last_event_ms, counters=counters, positions=list(positions.values()))
 
 
-def _count(counters: Counters, position: Position, is_known: bool) -> None:
-    if not is_known:
-        accounting.count_entry(counters, position.opened_ms)
+def _count(counters: Counters, position: Position, before: Position | None) -> None:
+    if position.activated_ms is not None and (before is None or before.activated_ms is None):
+        accounting.count_entry(counters, position.activated_ms)
     if position.status is PositionState.CLOSED:
         accounting.count(counters, position)

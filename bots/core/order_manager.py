@@ -83,8 +83,6 @@ class OrderManager:
             entry_deadline_ms=now_ms + entry.terms.maker_order_timeout * 1000,
         )
         self.positions[now_ms] = position
-        accounting.count_entry(self.counters, now_ms)
-        self._counted = True
         self._orders.place(position, Role.ENTRY, entry.order_type, entry.quantity, entry.price, now_ms)
 
     def on_market(self, now_ms: int, low: float, close: float, is_live: bool = True) -> None:
@@ -141,6 +139,11 @@ class OrderManager:
     def open_orders(self) -> int:
         """Orders that are not final yet."""
         return sum(not leg.status.is_final for p in self.positions.values() for leg in p.legs)
+
+    @property
+    def pending(self) -> int:
+        """Positions without a fill yet."""
+        return sum(p.status is PositionState.PENDING for p in self.positions.values())
 
     def unrealised(self) -> Decimal:
         """Open profit or loss at the last price, in quote; 0 before the first candle."""
@@ -217,6 +220,9 @@ class OrderManager:
         terms, price = position.terms, accounting.mean_price(position, Side.BUY)
         assert price is not None
         assert position.activated_ms is not None
+        if position.status is PositionState.PENDING:
+            accounting.count_entry(self.counters, position.activated_ms)
+            self._counted = True
         position.status = PositionState.ACTIVE
         if terms.holding_time is not None:
             position.exit_deadline_ms = position.activated_ms + terms.holding_time * 1000

@@ -24,11 +24,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What the checks need to know. *unrealised* is over all open positions; refused entries set *paused_until_ms*."""
+    """What the checks need to know. *unrealised* is over all open positions, of which *pending* have no fill yet;
+    refused entries set *paused_until_ms*.
+    """
 
     open_positions: int
     unrealised: Decimal
     counters: Counters
+    pending: int = 0
     paused_until_ms: int = 0
 
 
@@ -43,8 +46,10 @@ def check_entry(now_ms: int, account: Account, config: TradingConfig, rules: Sym
         return Refused("max_positions", f"{account.open_positions} of {config.max_positions} positions are open")
     if counters.last_closed_ms is not None and now_ms < counters.last_closed_ms + config.cooldown * 1000:
         return Refused("cooldown", f"cooldown of {config.cooldown} s since the last position closed")
-    if config.max_daily_trades is not None and counters.day_entries >= config.max_daily_trades:
-        return Refused("max_daily_trades", f"{counters.day_entries} of {config.max_daily_trades} entries today")
+    if config.max_daily_trades is not None and counters.day_entries + account.pending >= config.max_daily_trades:
+        waiting = f", {account.pending} pending" if account.pending else ""
+        text = f"{counters.day_entries} of {config.max_daily_trades} entries today{waiting}"
+        return Refused("max_daily_trades", text)
     if config.max_daily_loss is not None:
         loss = -(counters.day_pnl + account.unrealised)
         if loss >= config.max_daily_loss:

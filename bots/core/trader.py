@@ -260,6 +260,7 @@ class Trader:
             open_positions=len(self.orders.positions),
             unrealised=self.orders.unrealised(),
             counters=counters,
+            pending=self.orders.pending,
             paused_until_ms=self.orders.entry_pause_until_ms,
         )
         refused = risk.check_entry(now, account, self.config, self.rules)

@@ -181,11 +181,12 @@ def test_the_days_figures_begin_anew_at_midnight_utc():
     assert (counters.day_entries, counters.day_pnl, counters.pnl) == (0, d(0), d(-3))
 
 
-def test_what_closed_before_midnight_but_was_heard_of_after_is_none_of_the_new_days_loss():
+def test_what_happened_before_midnight_but_was_heard_of_after_is_none_of_the_new_days():
     midnight = (at(0) // DAY_MS + 1) * DAY_MS
     counters = Counters()
     accounting.count_entry(counters, midnight)
 
+    accounting.count_entry(counters, midnight - 300)
     accounting.count(counters, closed("-3", midnight - 200))
 
     assert (counters.day_entries, counters.day_pnl, counters.pnl) == (1, d(0), d(-3))

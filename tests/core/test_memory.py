@@ -48,7 +48,7 @@ def test_the_memory_of_a_journal_is_the_traders_snapshot():
     assert memory is not None
     assert (memory.positions, memory.counters) == (now.positions, now.counters)
     assert memory.last_event_ms == now.last_event_ms
-    assert (memory.counters.trades, memory.counters.day_entries, memory.counters.pnl) == (1, 3, d("0.899"))
+    assert (memory.counters.trades, memory.counters.day_entries, memory.counters.pnl) == (1, 2, d("0.899"))
 
 
 def test_a_later_snapshot_replaces_what_was_before():
@@ -88,11 +88,15 @@ def test_a_journal_cut_between_a_closed_position_and_its_totals_still_counts_it_
     assert (cut.counters.trades, cut.counters.pnl, cut.counters.last_closed_ms) == (1, d("0.899"), at(4))
 
 
-def test_a_journal_cut_after_a_new_position_still_counts_the_entry():
+def test_a_journal_cut_after_an_entrys_first_fill_still_counts_it():
     desk = Desk()
-    desk.candle(decide=ENTER)
+    desk.enters()
+    assert recall(desk.journal).counters.day_entries == 0
+    desk.answer("partially_filled", ("100", "0.4"))
+    assert isinstance(desk.journal[-1], Stats)
 
     assert recall(desk.journal[:-1]).counters.day_entries == 1
+    assert recall(desk.journal).counters.day_entries == 1
 
 
 class Recorded(Desk):

@@ -85,7 +85,7 @@ def test_an_intent_is_written_before_its_order_goes_out_and_the_position_after_i
     outputs = desk.candle(decide=ENTER)
 
     kinds = [type(o).__name__ for o in outputs]
-    assert kinds == ["SignalTaken", "OrderIntent", "Position", "Stats", "PlaceOrder"]
+    assert kinds == ["SignalTaken", "OrderIntent", "Position", "PlaceOrder"]
 
 
 def test_a_fill_carries_its_worth_and_where_it_belongs():

@@ -14,9 +14,10 @@ from shared.events import Counters
 from tests.core.builders import RULES, a_config, at, d
 
 
-def an_account(*, open_positions=0, unrealised="0", paused_until_ms=0, **counters) -> Account:
+def an_account(*, open_positions=0, pending=0, unrealised="0", paused_until_ms=0, **counters) -> Account:
     return Account(
         open_positions=open_positions,
+        pending=pending,
         unrealised=d(unrealised),
         counters=Counters(**counters),
         paused_until_ms=paused_until_ms,
@@ -69,6 +70,10 @@ def test_the_daily_loss_counts_what_is_realised_and_what_is_open(day_pnl, unreal
 def test_the_daily_trades_are_limited():
     assert verdict(an_account(day_entries=2), max_daily_trades=3) is None
     assert verdict(an_account(day_entries=3), max_daily_trades=3) == Refused("max_daily_trades", "3 of 3 entries today")
+    assert verdict(an_account(day_entries=1, pending=1), max_daily_trades=3) is None
+    assert verdict(an_account(day_entries=1, pending=2), max_daily_trades=3) == Refused(
+        "max_daily_trades", "1 of 3 entries today, 2 pending"
+    )
 
 
 def test_a_symbol_that_is_halted_is_not_bought():

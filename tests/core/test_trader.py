@@ -272,19 +272,60 @@ def loses_by_signal(desk, price):
     desk.answer("filled", (price, "1"), fee="0")
 
 
-def test_the_daily_trades_count_entries_and_begin_anew_at_midnight():
-    desk = Desk(a_config(max_daily_trades=1))
-    desk.enters()
-    desk.refuse(Refusal.POST_ONLY)
+def test_the_daily_trades_count_filled_entries_and_begin_anew_at_midnight():
+    desk = Desk(a_config(max_daily_trades=1, max_positions=3))
+    desk.holds()
 
     desk.candle(decide=ENTER)
-    assert len(desk.orders) == 1
+    assert len(desk.orders) == 2
     desk.die_and_return()
     desk.candle(decide=ENTER)
-    assert len(desk.orders) == 1
+    assert len(desk.orders) == 2
+    assert desk.facts_of("risk")[-1].code == "max_daily_trades"
 
     desk.second = 12 * 3600
     desk.enters()
+
+
+def test_an_entry_that_bought_nothing_uses_up_no_daily_trade():
+    desk = Desk(a_config(max_daily_trades=1))
+    desk.enters()
+    desk.refuse(Refusal.POST_ONLY)
+    desk.enters()
+    desk.refuse(Refusal.FILTER)
+    desk.candles(2)
+    desk.enters()
+    desk.answer("new")
+    desk.candles(60)
+    desk.answer("cancelled")
+
+    desk.enters()
+
+    assert desk.counters.day_entries == 0
+
+
+def test_a_pending_entry_keeps_its_daily_trade():
+    desk = Desk(a_config(max_daily_trades=1, max_positions=3))
+    desk.enters()
+    desk.answer("new")
+
+    desk.candle(decide=ENTER)
+
+    assert len(desk.orders) == 1
+    assert desk.facts_of("risk")[-1].message == "0 of 1 entries today, 1 pending"
+
+
+def test_an_entry_counts_once_however_many_fills_it_takes():
+    desk = Desk()
+    desk.enters()
+    desk.answer("partially_filled", ("100", "0.4"))
+    assert desk.counters.day_entries == 1
+    desk.die_and_return()
+    assert desk.counters.day_entries == 1
+
+    desk.answer("filled", ("100", "0.6"))
+
+    assert desk.counters.day_entries == 1
 
 
 def test_a_symbol_that_is_not_traded_gets_no_entries():
