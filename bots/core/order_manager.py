@@ -265,7 +265,8 @@ class OrderManager:
         price = self.price
         if entry.price is None or price is None or not self.entries_allowed:
             return ZERO
-        quantity = min(entry.quantity, self.rules.round_quantity(entry.quantity * entry.price / price))
+        affordable = min(entry.quantity, entry.quantity * entry.price / price)
+        quantity = self.rules.round_quantity(min(affordable, self.rules.max_market_quantity))
         return quantity if self.rules.is_tradable(quantity, price) else ZERO
 
     def _wants_target(self, position: Position) -> bool:

@@ -74,7 +74,8 @@ def size_entry(
         amount = min(amount, config.max_position_size)
     if quote_free is not None:
         amount = min(amount, quote_free)
-    quantity = rules.round_quantity(min(max(amount, ZERO) / price, rules.max_quantity))
+    most = rules.max_market_quantity if config.entry_order_type == "market" else rules.max_quantity
+    quantity = rules.round_quantity(min(max(amount, ZERO) / price, most))
     rest = rules.round_quantity(quantity * (1 - _FEE_MARGIN))
     lowest = price * (1 - (config.stop_loss_pct or ZERO))
     if rules.is_tradable(rest, lowest):

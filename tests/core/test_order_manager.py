@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bots.core.messages import OrderAbsent, OrderUnknown, PriceSeen, Refusal
 from shared.states import OrderState, OrderType, PositionState, Side
-from tests.core.builders import ENTER, Desk, a_candle, a_config, at, d
+from tests.core.builders import ENTER, RULES, Desk, a_candle, a_config, at, d
 
 # --- the entry's time-out -----------------------------------------------------------------------------------------
 
@@ -122,6 +124,17 @@ def test_with_on_entry_timeout_market_an_empty_entry_is_bought_at_market_for_no_
     assert late.client_order_id.endswith("-e2")
     assert (late.side, late.order_type, late.price) == (Side.BUY, OrderType.MARKET, None)
     assert late.quantity == d("0.952")  # 100 ÷ 105 = 0.9523…, in lots of 0.001
+
+
+def test_a_late_market_entry_is_no_larger_than_one_market_order_may_be():
+    desk = Desk(a_config(on_entry_timeout="market"), rules=replace(RULES, market_maximum=d("0.7005")))
+    desk.enters(100)
+    desk.answer("new")
+    desk.candles(60)
+
+    desk.answer("cancelled", order=desk.orders[0])
+
+    assert desk.orders[1].quantity == d("0.7")
 
 
 def test_a_late_market_entry_is_given_its_own_time():

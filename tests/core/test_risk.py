@@ -122,6 +122,13 @@ def test_an_entry_that_could_not_be_bought_or_not_be_sold_again_is_refused(price
     assert refused.code == code
 
 
+@pytest.mark.parametrize(("order_type", "quantity"), [("market", "0.7"), ("limit", "1"), ("limit_maker", "1")])
+def test_an_entry_at_market_is_no_larger_than_one_market_order_may_be(order_type, quantity):
+    rules = replace(RULES, market_maximum=d("0.7"))
+
+    assert size_entry(d(100), None, a_config(entry_order_type=order_type), rules) == d(quantity)
+
+
 def test_without_a_stop_only_the_fee_is_kept_in_reserve():
     config = a_config(capital_per_trade="5.1", stop_loss_pct=None)
 
