@@ -15,7 +15,7 @@ _FEE_MARGIN: Final = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class HeldBack:
     """Why an entry is held back; *code* counts, *message* is for people."""
 
     code: str
@@ -35,25 +35,25 @@ class Account:
     paused_until_ms: int = 0
 
 
-def check_entry(now_ms: int, account: Account, config: TradingConfig, rules: SymbolRules) -> Refused | None:
+def check_entry(now_ms: int, account: Account, config: TradingConfig, rules: SymbolRules) -> HeldBack | None:
     """The first limit that forbids an entry at *now_ms* (market time); the counters' day must be today."""
     counters = account.counters
     if rules.status != "TRADING":
-        return Refused("not_trading", f"{rules.symbol} is not traded now: the exchange says {rules.status}")
+        return HeldBack("not_trading", f"{rules.symbol} is not traded now: the exchange says {rules.status}")
     if now_ms < account.paused_until_ms:
-        return Refused("entries_refused", "the exchange refused the last entry; the next try comes later each time")
+        return HeldBack("entries_refused", "the exchange refused the last entry; the next try comes later each time")
     if account.open_positions >= config.max_positions:
-        return Refused("max_positions", f"{account.open_positions} of {config.max_positions} positions are open")
+        return HeldBack("max_positions", f"{account.open_positions} of {config.max_positions} positions are open")
     if counters.last_closed_ms is not None and now_ms < counters.last_closed_ms + config.cooldown * 1000:
-        return Refused("cooldown", f"cooldown of {config.cooldown} s since the last position closed")
+        return HeldBack("cooldown", f"cooldown of {config.cooldown} s since the last position closed")
     if config.max_daily_trades is not None and counters.day_entries + account.pending >= config.max_daily_trades:
         waiting = f", {account.pending} pending" if account.pending else ""
         text = f"{counters.day_entries} of {config.max_daily_trades} entries today{waiting}"
-        return Refused("max_daily_trades", text)
+        return HeldBack("max_daily_trades", text)
     if config.max_daily_loss is not None:
         loss = -(counters.day_pnl + account.unrealised)
         if loss >= config.max_daily_loss:
-            return Refused(
+            return HeldBack(
                 "max_daily_loss",
                 f"lost {plain(loss)} of at most {plain(config.max_daily_loss)} {rules.quote} today, until 00:00 UTC",
             )
@@ -62,13 +62,13 @@ def check_entry(now_ms: int, account: Account, config: TradingConfig, rules: Sym
 
 def size_entry(
     price: Decimal, quote_free: Decimal | None, config: TradingConfig, rules: SymbolRules
-) -> Decimal | Refused:
+) -> Decimal | HeldBack:
     """Quantity in base for an entry at *price*: the smallest of the configured sizes and what is free, in lots.
 
-    Refused is also what could be bought, but after fees no longer be sold at its stop.
+    Held back is also what could be bought, but after fees no longer be sold at its stop.
     """
     if price <= ZERO:
-        return Refused("no_price", "entry_offset_ticks puts the entry price at or below 0; lower it")
+        return HeldBack("no_price", "entry_offset_ticks puts the entry price at or below 0; lower it")
     amount = config.capital_per_trade
     if config.max_position_size is not None:
         amount = min(amount, config.max_position_size)
@@ -82,9 +82,9 @@ def size_entry(
         return quantity
     least = f"the exchange's minimum order of {plain(rules.min_notional)}, stop and fees included"
     if quote_free is not None and quote_free <= amount:
-        return Refused(
+        return HeldBack(
             "insufficient_balance", f"{plain(quote_free)} {rules.quote} are free, too little for {least}; add funds"
         )
-    return Refused(
+    return HeldBack(
         "order_too_small", f"{plain(amount)} {rules.quote} are too little for {least}; raise capital_per_trade"
     )

@@ -248,11 +248,11 @@ class Trader:
 
     def _try_to_enter(self, decision: Decision, now: int, candle: Candle) -> None:
         if candle.backfilled or now <= self._remembered_ms:
-            self._hold_back(risk.Refused("backfilled", "the candle came late"), now)
+            self._hold_back(risk.HeldBack("backfilled", "the candle came late"), now)
             return
         hold = self.entry_hold
         if hold is not None:
-            self._hold_back(risk.Refused("held", hold), now)
+            self._hold_back(risk.HeldBack("held", hold), now)
             return
         counters = self.orders.counters
         accounting.roll_day(counters, now)
@@ -273,7 +273,7 @@ class Trader:
         config = self.config
         estimate, price = self._entry_price(candle)
         size = risk.size_entry(estimate, self._account.quote_free if self._account else None, config, self.rules)
-        if isinstance(size, risk.Refused):
+        if isinstance(size, risk.HeldBack):
             self._hold_back(size, now)
             return
         self._last_refusal = None
@@ -332,7 +332,7 @@ class Trader:
             )
         )
 
-    def _hold_back(self, refused: risk.Refused, now: int) -> None:
+    def _hold_back(self, refused: risk.HeldBack, now: int) -> None:
         self.blocked[refused.code] = self.blocked.get(refused.code, 0) + 1
         if refused.code in _QUIET:
             return

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bots.core.risk import Account, Refused, check_entry, size_entry
+from bots.core.risk import Account, HeldBack, check_entry, size_entry
 from shared.events import Counters
 from tests.core.builders import RULES, a_config, at, d
 
@@ -37,7 +37,7 @@ def test_nothing_forbids_an_entry_where_no_limit_is_set():
 
 def test_the_number_of_positions_is_limited():
     assert verdict(an_account(open_positions=1), max_positions=2) is None
-    assert verdict(an_account(open_positions=2), max_positions=2) == Refused(
+    assert verdict(an_account(open_positions=2), max_positions=2) == HeldBack(
         "max_positions", "2 of 2 positions are open"
     )
 
@@ -63,15 +63,17 @@ def test_the_daily_loss_counts_what_is_realised_and_what_is_open(day_pnl, unreal
     refused = verdict(an_account(day_pnl=d(day_pnl), unrealised=unrealised), max_daily_loss=50)
 
     assert refused == (
-        Refused("max_daily_loss", f"lost {loss} of at most 50 QUOTE today, until 00:00 UTC") if loss else None
+        HeldBack("max_daily_loss", f"lost {loss} of at most 50 QUOTE today, until 00:00 UTC") if loss else None
     )
 
 
 def test_the_daily_trades_are_limited():
     assert verdict(an_account(day_entries=2), max_daily_trades=3) is None
-    assert verdict(an_account(day_entries=3), max_daily_trades=3) == Refused("max_daily_trades", "3 of 3 entries today")
+    assert verdict(an_account(day_entries=3), max_daily_trades=3) == HeldBack(
+        "max_daily_trades", "3 of 3 entries today"
+    )
     assert verdict(an_account(day_entries=1, pending=1), max_daily_trades=3) is None
-    assert verdict(an_account(day_entries=1, pending=2), max_daily_trades=3) == Refused(
+    assert verdict(an_account(day_entries=1, pending=2), max_daily_trades=3) == HeldBack(
         "max_daily_trades", "1 of 3 entries today, 2 pending"
     )
 
@@ -79,7 +81,7 @@ def test_the_daily_trades_are_limited():
 def test_a_symbol_that_is_halted_is_not_bought():
     refused = verdict(an_account(), rules=replace(RULES, status="HALT"))
 
-    assert refused == Refused("not_trading", "BASEQUOTE is not traded now: the exchange says HALT")
+    assert refused == HeldBack("not_trading", "BASEQUOTE is not traded now: the exchange says HALT")
 
 
 def test_after_a_refused_entry_the_next_one_waits():
@@ -118,7 +120,7 @@ def test_an_entry_is_as_large_as_the_smallest_of_its_sizes(price, free, config, 
 def test_an_entry_that_could_not_be_bought_or_not_be_sold_again_is_refused(price, free, config, code):
     refused = size_entry(d(price), d(free) if free else None, a_config(**config), RULES)
 
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, HeldBack)
     assert refused.code == code
 
 
