@@ -26,7 +26,16 @@ from server.security.secrets import load_vault
 from server.settings import Settings
 from server.storage.engine import BUSY_TIMEOUT_S, make_engine, migrate
 from server.supervisor.decisions import ExitCode, Policy
-from server.supervisor.identity import Identity, boot_id, has_exited, open_process, probe, read_identity, send, start_ticks
+from server.supervisor.identity import (
+    Identity,
+    boot_id,
+    has_exited,
+    open_process,
+    probe,
+    read_identity,
+    send,
+    start_ticks,
+)
 from server.supervisor.launcher import Launcher
 from server.supervisor.run_tickets import make_ticket
 from server.supervisor.supervisor import Supervisor

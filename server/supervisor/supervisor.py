@@ -18,7 +18,7 @@ from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from server.settings import Settings
 from server.storage import ledger
@@ -101,6 +101,8 @@ class Supervisor:
         self._may_spawn = True
         self._beats = self._can_judge = True
         self._left = Left()
+        self.is_reached = True
+        """Whether the last round reached the database."""
 
     def tick(self) -> None:
         """One round. A database that cannot be reached leaves everything as it is until the next one."""
@@ -114,8 +116,10 @@ class Supervisor:
                 bots = rows.load_bots(connection)
                 to_stop = [bot.id for bot in bots if bot.desired is DesiredState.STOPPED and not bot.is_archived]
                 self._left = Left() if self._ending else what_is_left(connection, to_stop)
-        except OperationalError as error:
-            log.warning("database_not_reached", reason=str(error.orig))
+            self.is_reached = True
+        except SQLAlchemyError as error:
+            self.is_reached = False
+            log.warning("database_not_reached", reason=str(error))
             return
         for bot in bots:
             try:
@@ -126,6 +130,8 @@ class Supervisor:
 
     def is_finished(self) -> bool:
         """When ending: no bot runs any more, and every journal is in the rows."""
+        if not self.is_reached:
+            return False
         return all(v.process is None and v.looked for v in self._views.values()) and self._ingest.is_complete()
 
     def live(self) -> list[int]:
@@ -373,9 +379,9 @@ class Supervisor:
             with write(self._engine) as connection:
                 rows.write_beat(connection, os.getpid(), self._started_ms, now_ms(), self._ingest.lag_bytes)
             self._beats = True
-        except OperationalError as error:
+        except SQLAlchemyError as error:
             self._beats = False
-            log.warning("beat_not_written", reason=str(error.orig))
+            log.warning("beat_not_written", reason=str(error))
 
     def _lock(self, bot_id: int) -> Path:
         return self._settings.journals(bot_id) / "lock"

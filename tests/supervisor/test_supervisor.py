@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+import sqlite3
+import time
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from server.supervisor.backoff import RestartPolicy
 from server.supervisor.decisions import Policy
 from server.supervisor.health import HealthPolicy
 from server.supervisor.identity import start_ticks
+from server.supervisor.run import end_bots
 
 QUICK = Policy(
     restart=RestartPolicy(base_s=0.05, close_only_every_s=0.2),
@@ -371,6 +374,29 @@ def test_ending_brings_every_bot_and_journal_to_its_end_and_keeps_what_people_wa
         assert fleet.runs(bot)[0].wanted
         assert fleet.events(bot)[-1].type == "exit"
     fleet.run(fleet.supervisor(), lambda: all(fleet.bot(b).status == "running" for b in bots))
+
+
+@pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", None])
+def test_the_end_asks_every_bot_at_once_whatever_the_database_does(
+    fleet: Any, monkeypatch: Any, lock: str | None
+) -> None:
+    monkeypatch.setattr("server.supervisor.run._BUSY_S", 0.05)
+    monkeypatch.setattr("server.supervisor.run._LAST_READING_S", 0.1)
+    bots = [fleet.add_bot(slow_stop=2) for _ in range(2)]
+    fleet.run(fleet.supervisor(), lambda: all(fleet.bot(b).heartbeat_ms for b in bots))
+    said: list[str] = []
+
+    with closing(sqlite3.connect(fleet.settings.home / "flotilla.db", isolation_level=None)) as other:
+        if lock:
+            other.execute(lock)
+        else:
+            other.execute("ALTER TABLE bots RENAME TO lost")
+        end_bots(fleet.settings, until=time.monotonic() + 15, say=said.append)
+
+    assert said[0] == "Ending 2 bots in order …"
+    for bot in bots:
+        last = fleet.journal_lines(bot)[-1]
+        assert (last["type"], last["data"]["code"]) == ("exit", 0)
 
 
 def rows_now() -> int:
