@@ -8,9 +8,10 @@ read again; nothing had happened then. Prices and quantities go out as plain str
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
 import aiohttp
 from binance.async_client import AsyncClient
@@ -49,8 +50,22 @@ _STATES: Final = {
 }
 
 T = TypeVar("T")
+P = ParamSpec("P")
 _Lost = (aiohttp.ClientError, OSError, BinanceRequestException)
 _Unreadable = (LookupError, AttributeError, TypeError, ValueError, ArithmeticError)
+
+
+def _reads(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A read whose answer may be anything: what cannot be read raises `Unreachable`, as no answer does."""
+
+    @wraps(method)
+    async def read(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await method(*args, **kwargs)
+        except _Unreadable as error:
+            raise Unreachable(f"unreadable answer: {_words(error)}") from None
+
+    return read
 
 
 class BinanceClient:
@@ -60,6 +75,7 @@ class BinanceClient:
         self._client = client
 
     @classmethod
+    @_reads
     async def connect(cls, endpoints: Endpoints, api_key: str, api_secret: str) -> BinanceClient:
         """Open a session and read the clock offset. Raises `Unreachable`."""
         # The client library takes addresses only as class attributes.
@@ -75,6 +91,7 @@ class BinanceClient:
         )
         return cls(await _read(kind.create(api_key, api_secret)))
 
+    @_reads
     async def rules(self, symbol: str) -> SymbolRules | None:
         """See `Exchange.rules`."""
         return rules_of(symbol, (await _read(self._exchange_info(symbol)))["symbols"])
@@ -89,6 +106,7 @@ class BinanceClient:
             return {"symbols": []}
         return info
 
+    @_reads
     async def account(self, rules: SymbolRules) -> AccountSeen:
         """See `Exchange.account`."""
         document = await _read(self._signed(lambda: self._client.get_account(omitZeroBalances="true")))
@@ -127,6 +145,7 @@ class BinanceClient:
         except (*_Lost, *_Unreadable) as error:
             raise OutcomeUnknown(_words(error)) from None
 
+    @_reads
     async def cancel(self, client_order_id: str, symbol: str) -> None:
         """See `Exchange.cancel`."""
         try:
@@ -136,6 +155,7 @@ class BinanceClient:
         except Denied:
             return
 
+    @_reads
     async def query(self, client_order_id: str, symbol: str) -> OrderReport | None:
         """See `Exchange.query`."""
         client = self._client
@@ -145,21 +165,32 @@ class BinanceClient:
             )
         except Denied:
             return None
-        try:
-            number, trades = document["orderId"], []
-            if Decimal(document["executedQty"]) > ZERO:
-                trades = await _read(
-                    self._signed(lambda: client.get_my_trades(symbol=symbol, orderId=number, limit=PAGE))
-                )
-            return order_report(document, trades)
-        except _Unreadable as error:
-            raise Unreachable(f"unreadable answer: {_words(error)}") from None
+        trades = []
+        if Decimal(document["executedQty"]) > ZERO:
+            trades = await self._trades(symbol, document["orderId"])
+        return order_report(document, trades)
 
+    async def _trades(self, symbol: str, order_id: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        after: dict[str, int] = {}
+        while True:
+            page = await _read(
+                self._signed(
+                    lambda: self._client.get_my_trades(symbol=symbol, orderId=order_id, limit=PAGE, **after)  # noqa: B023
+                )
+            )
+            found += page
+            if len(page) < PAGE:
+                return found
+            after = {"fromId": page[-1]["id"] + 1}
+
+    @_reads
     async def open_orders(self, symbol: str) -> list[str]:
         """See `Exchange.open_orders`."""
         orders = await _read(self._signed(lambda: self._client.get_open_orders(symbol=symbol)))
         return [order["clientOrderId"] for order in orders]
 
+    @_reads
     async def candles(self, symbol: str, interval: str, start_ms: int | None, end_ms: int, limit: int) -> list[Candle]:
         """See `Exchange.candles`."""
         length = INTERVAL_MS[interval]
@@ -177,6 +208,7 @@ class BinanceClient:
             start = found[-1].end_ms
         return [candle for candle in found if candle.end_ms <= end_ms]
 
+    @_reads
     async def market_time_ms(self, symbol: str) -> int:
         """See `Exchange.market_time_ms`."""
         rows = await _read(self._client.get_klines(symbol=symbol, interval="1s", limit=1))
@@ -184,6 +216,7 @@ class BinanceClient:
             raise Unreachable(f"the market of {symbol} has no candle yet")
         return int(rows[-1][0])
 
+    @_reads
     async def last_price(self, symbol: str) -> float:
         """See `Exchange.last_price`."""
         return float((await _read(self._client.get_symbol_ticker(symbol=symbol)))["price"])
@@ -206,6 +239,7 @@ class BinanceClient:
         await self._read_clock_offset()
         return await request()
 
+    @_reads
     async def _read_clock_offset(self) -> None:
         before = time.time()
         server_ms = (await _read(self._client.get_server_time()))["serverTime"]

@@ -343,6 +343,16 @@ def against(answer: Callable[[web.Request], Awaitable[web.StreamResponse]], scen
     return asyncio.run(whole())
 
 
+RULES = SymbolRules(
+    symbol="BTCUSDT",
+    base="BTC",
+    quote="USDT",
+    tick_size=Decimal("0.01"),
+    lot_size=Decimal("0.00001"),
+    min_quantity=Decimal("0.00001"),
+    max_quantity=Decimal(9_000),
+    min_notional=Decimal(5),
+)
 AN_ORDER = PlaceOrder(
     client_order_id="ftest-1-1-e1",
     symbol="BTCUSDT",
@@ -365,6 +375,63 @@ def test_an_answer_that_cannot_be_read_leaves_the_outcome_unknown(body):
             await client.query(AN_ORDER.client_order_id, "BTCUSDT")
 
     against(answer, scene)
+
+
+@pytest.mark.parametrize("body", ["[1]", "[{}]", '"soon"', '{"orderId": 1, "status": "WEIRD"}', "7", "null"])
+def test_no_read_breaks_on_an_answer_of_another_shape(body):
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=body, content_type="application/json")
+
+    async def scene(client: BinanceClient) -> None:
+        for read in (
+            client.rules("BTCUSDT"),
+            client.account(RULES),
+            client.query("a", "BTCUSDT"),
+            client.open_orders("BTCUSDT"),
+            client.candles("BTCUSDT", "1s", None, 1_000_000, 1),
+            client.market_time_ms("BTCUSDT"),
+            client.last_price("BTCUSDT"),
+        ):
+            with pytest.raises(Unreachable):
+                await read
+
+    against(answer, scene)
+
+
+def test_a_clock_that_cannot_be_read_means_that_nothing_was_sent():
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"code": -1021, "msg": "Timestamp for this request is outside"}, status=400)
+
+    async def scene(client: BinanceClient) -> None:
+        async def no_time() -> dict[str, Any]:
+            return {}
+
+        client._client.get_server_time = no_time  # type: ignore[method-assign]
+        with pytest.raises(Denied, match="clock"):
+            await client.place(AN_ORDER)
+
+    against(answer, scene)
+
+
+def test_the_trades_of_an_order_are_paged_to_the_last():
+    order = {
+        "clientOrderId": "a", "orderId": 1, "status": "FILLED", "executedQty": "2500", "cummulativeQuoteQty": "2500",
+        "updateTime": 5,
+    }  # fmt: skip
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/order"):
+            return web.json_response(order)
+        first = int(request.query.get("fromId", 0))
+        trade = {"price": "1", "qty": "1", "commission": "0", "commissionAsset": "BTC", "isMaker": True, "time": 5}
+        return web.json_response([{"id": n, **trade} for n in range(first, min(first + 1000, 2500))])
+
+    async def scene(client: BinanceClient) -> list[int]:
+        report = await client.query("a", "BTCUSDT")
+        assert report is not None
+        return [int(execution.trade_id) for execution in report.executions]
+
+    assert against(answer, scene) == list(range(2500))
 
 
 def test_an_answer_that_does_not_come_leaves_the_outcome_unknown():
