@@ -288,7 +288,7 @@ class Stats(Payload):
 @_event("ready")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready(Payload):
-    """Config, model, reconciliation and the first live candle are there; trading may begin."""
+    """Config, model, balances and past candles are there, and every order is reconciled; trading may begin."""
 
     reconciled_orders: int
     open_positions: int
