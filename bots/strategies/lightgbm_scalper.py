@@ -56,8 +56,9 @@ DEFINITION: Final = StrategyDefinition(
     ),
     risk_note=(
         "Aims at very small gains, many times a day: a fee of 0.1 % a side is larger than most targets. A model knows "
-        "only the market it was trained on and does not tell when that market has changed: test each one on paper, set "
-        "a stop loss and a daily loss limit, and train anew once its hit rate falls below its out-of-sample score."
+        "only the market it was trained on and does not tell when that market has changed: try each one without real "
+        "money first, set a stop loss and a daily loss limit, and train anew once its hit rate falls below its "
+        "out-of-sample score."
     ),
     config=LightGBMConfig,
     intervals=("1s",),
