@@ -68,16 +68,23 @@ class Child:
             )
 
     def look(self) -> None:
-        """Notice a death, and start the process again when its time has come."""
+        """Notice a death, and start the process again when its time has come. Raises nothing."""
         now = time.monotonic()
         if self._start_at is None and not self.is_running and self._restarts:
-            self._deaths = [at for at in self._deaths if now - at <= _POLICY.window_s] + [now]
-            delay = _POLICY.delay_s(len(self._deaths), 0.0)
-            self._start_at = now + delay
-            when = f"in {delay:.0f} s" if delay else "now"
+            when = self._start_later(now)
             self._say(f"The {self.name} ended ({self._last_words()}); starting it again {when}.")
         if self._start_at is not None and now >= self._start_at:
-            self.start()
+            try:
+                self.start()
+            except OSError as error:  # no process, memory or disk left for it: everything else goes on
+                when = self._start_later(now)
+                self._say(f"The {self.name} cannot be started ({error.strerror}); trying again {when}.")
+
+    def _start_later(self, now: float) -> str:
+        self._deaths = [at for at in self._deaths if now - at <= _POLICY.window_s] + [now]
+        delay = _POLICY.delay_s(len(self._deaths), 0.0)
+        self._start_at = now + delay
+        return f"in {delay:.0f} s" if delay else "now"
 
     def ask_to_end(self) -> None:
         """SIGTERM."""

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 from setproctitle import setproctitle
 
@@ -107,7 +108,8 @@ class House:
     def close(self) -> None:
         """End everything: supervisor, bots, web, simulator. What does not end in time is killed."""
         start = time.monotonic()
-        log_to((self._logs / "up.log").open("a"))
+        with suppress(OSError):  # a full disk
+            log_to((self._logs / "up.log").open("a"))
         for child in (self._demo, self._supervisor):
             if child is not None:
                 child.ask_to_end()
@@ -146,7 +148,8 @@ class House:
             if not self._demo_tries:
                 say("Loading the demo fleet: two models are trained first, which takes some seconds ...")
             self._demo_tries += 1
-            child.start()
+            with suppress(OSError):  # it counts as a try
+                child.start()
         else:
             say(f"The demo fleet could not be loaded; see {self._logs / 'demo.log'}.")
             self._demo = None
