@@ -88,7 +88,7 @@ class Live:
         self._executor = Executor(
             exchange, self._on_outcome, self._on_error, lambda client_order_id: client_order_id.startswith(inherited)
         )
-        self._row = CandleRow(exchange, ticket.symbol, self._on_candle)
+        self._row = CandleRow(exchange, ticket.symbol, self._on_candle, self._on_hole, self._break)
         self._market = MarketStream(ticket.endpoints.streams, ticket.symbol, self._row.take, self.feed_quote)
         self._user = UserStream(
             ticket.endpoints.ws_api,
@@ -179,9 +179,12 @@ class Live:
             if outputs:
                 self._carry_out(outputs)
         except Exception as error:
-            if not self._broken.done():
-                self._broken.set_exception(error)
+            self._break(error)
             raise
+
+    def _break(self, error: BaseException) -> None:
+        if not self._broken.done():
+            self._broken.set_exception(error)
 
     def feed_quote(self, quote: Quote) -> None:
         """The best bid and ask, often: nothing can come out of it."""
@@ -253,6 +256,9 @@ class Live:
         self.feed(candle)
         if arrived and self._trader.tally.decisions != before:
             self._latencies_us.append((time.perf_counter() - arrived) * 1e6)
+
+    def _on_hole(self) -> None:
+        pass
 
     def _on_outcome(self, outcome: Outcome) -> None:
         self.feed(outcome)
@@ -338,7 +344,7 @@ class Live:
         """Once a second: stale data, market time without candles, a server out of reach, a disk that recovers."""
         while True:
             await asyncio.sleep(PACE_S)
-            silence = self._market.silence_s()
+            silence = time.monotonic() - self._candle_at
             self._gate("market", silence > NO_ENTRIES_AFTER_S, "no candle for more than 3 s")
             age = self._loader.age_s()
             self._gate("server", age > self._trader.config.orphan_after, "the server is out of reach for too long")
@@ -348,8 +354,7 @@ class Live:
                 self.stop()
             self._gate("disk", not self._journal.healthy, "the journal cannot be written (disk full?)")
             if self._last_candle is not None and silence > 1.5 * PACE_S:
-                elapsed_ms = int((time.monotonic() - self._candle_at) * 1000)
-                now_ms = self._last_candle.end_ms + elapsed_ms
+                now_ms = self._last_candle.end_ms + int(silence * 1000)
                 self.feed(Tick(now_ms))
                 looks = self._look is not None and not self._look.done()
                 if silence > REST_PRICE_AFTER_S and not self._trader.is_flat and not looks:

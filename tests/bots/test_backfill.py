@@ -4,14 +4,16 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from bots.core.candles import WINDOW, Candle
+from bots.core.candles import WINDOW, BarBuilder, Candle
 from bots.market import backfill
 from bots.market.backfill import LONGEST_GAP_S, CandleRow, load_history
 from bots.trading.binance_client import BinanceClient
 from bots.trading.exchange import KeysRefused, Unreachable
+from shared.intervals import INTERVAL_MS
 
 
 def candle(second: int, backfilled: bool = False) -> Candle:
@@ -39,13 +41,19 @@ class FakeExchange:
 class Scene:
     def __init__(self) -> None:
         self.exchange = FakeExchange()
-        self.row = CandleRow(self.exchange, "BTCUSDT", self._deliver)  # type: ignore[arg-type]
+        self.holes = 0
+        self.broken: list[BaseException] = []
+        exchange: Any = self.exchange
+        self.row = CandleRow(exchange, "BTCUSDT", self._deliver, self._hole, self.broken.append)
         self.got: list[Candle] = []
         self.arrivals: list[float] = []
 
     def _deliver(self, one: Candle, arrived: float) -> None:
         self.got.append(one)
         self.arrivals.append(arrived)
+
+    def _hole(self) -> None:
+        self.holes += 1
 
     @property
     def seconds(self) -> list[int]:
@@ -138,7 +146,7 @@ def test_a_gap_is_filled_in_order_and_flagged(play):
         assert scene.seconds == [5, 6, 7, 8, 9]
         assert scene.fresh == [5, 9]
         assert scene.exchange.asked == [(6, 9)]
-        assert scene.row.filled_gaps == 1
+        assert scene.holes == 0
 
     play(act)
 
@@ -191,8 +199,10 @@ def test_a_gap_that_cannot_be_filled_is_left_open(play):
         scene.row.take(candle(7), 0.5)
         await scene.has(1)
         assert scene.seconds == [7]
+        assert scene.holes == 1
         scene.row.take(candle(8), 0.5)
         assert scene.seconds == [7, 8]
+        assert scene.holes == 1
 
     play(act)
 
@@ -203,6 +213,51 @@ def test_a_very_long_gap_is_filled_at_its_end_only(play):
         scene.row.take(candle(10_000), 0.5)
         await scene.has(LONGEST_GAP_S)
         assert scene.seconds[0] == 10_000 - LONGEST_GAP_S
+        assert scene.holes == 1
+
+    play(act)
+
+
+def test_an_exchange_that_hangs_holds_candles_back_for_a_bounded_time(play, monkeypatch):
+    monkeypatch.setattr(backfill, "FILL_S", 0.01)
+
+    async def act(scene: Scene) -> None:
+        scene.exchange.gate = asyncio.Event()
+        scene.row.begin(5_000)
+        for second in (7, 8):
+            scene.row.take(candle(second), 0.5)
+        await scene.has(2)
+        assert scene.seconds == [7, 8]
+        assert (scene.holes, scene.broken) == (1, [])
+
+    play(act)
+
+
+def test_an_exchange_that_has_not_all_of_a_gap_leaves_a_hole(play):
+    async def act(scene: Scene) -> None:
+        async def only_the_last(
+            symbol: str, interval: str, start_ms: int | None, end_ms: int, limit: int
+        ) -> list[Candle]:
+            return [candle(end_ms // 1000 - 1, True)]
+
+        scene.exchange.candles = only_the_last  # type: ignore[method-assign]
+        scene.row.begin(5_000)
+        scene.row.take(candle(9), 0.5)
+        await scene.has(2)
+        assert (scene.seconds, scene.holes) == ([8, 9], 1)
+
+    play(act)
+
+
+def test_what_breaks_while_a_gap_is_filled_is_told(play):
+    async def act(scene: Scene) -> None:
+        scene.exchange.troubles.append(RuntimeError("a bug"))
+        scene.row.begin(5_000)
+        scene.row.take(candle(7), 0.5)
+        async with asyncio.timeout(5):
+            while not scene.broken:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert "a bug" in str(scene.broken)
 
     play(act)
 
@@ -248,3 +303,39 @@ def test_the_history_of_bars_ends_where_the_seconds_of_the_running_bar_begin(sim
     assert all(later.open_ms == earlier.end_ms for earlier, later in pairwise(bars))
     assert seconds[0].open_ms <= bars[-1].end_ms
     assert len(seconds) >= WINDOW
+
+
+class Market:
+    """Every candle of every interval up to `now_ms`."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+
+    async def market_time_ms(self, symbol: str) -> int:
+        return self.now_ms
+
+    async def candles(self, symbol: str, interval: str, start_ms: int | None, end_ms: int, limit: int) -> list[Candle]:
+        length = INTERVAL_MS[interval]
+        first = end_ms - limit * length if start_ms is None else -(-start_ms // length) * length
+        return [
+            Candle(open_ms, length, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0, 0.0, 0.0, True)
+            for open_ms in range(first, end_ms - length + 1, length)
+        ]
+
+
+@pytest.mark.parametrize("offset_s", [-61, -60, -59, -1, 0, 1, 59, 60, 61])
+@pytest.mark.parametrize("interval", INTERVAL_MS)
+def test_a_strategy_sees_each_bar_of_the_history_once_and_a_full_window(interval, offset_s):
+    length = INTERVAL_MS[interval]
+    market: Any = Market(20 * INTERVAL_MS["1d"] + offset_s * 1000)
+
+    bars, seconds = asyncio.run(load_history(market, "BTCUSDT", interval, 10))
+
+    builder = BarBuilder(length)
+    built = [bar for second in seconds if (bar := builder.push(second)) is not None]
+    opens = [bar.open_ms for bar in bars + built]
+    assert opens == list(range(opens[0], opens[-1] + 1, length))
+    assert opens[-1] == market.now_ms // length * length - length
+    assert len(opens) >= 10
+    assert len(seconds) >= WINDOW
+    assert seconds[-1].end_ms == market.now_ms

@@ -322,6 +322,25 @@ def test_a_rest_that_hangs_does_not_hold_up_the_deadline(stage, monkeypatch):
     stage.play(act)
 
 
+def test_a_gap_whose_filling_hangs_does_not_hold_up_the_deadline(stage, monkeypatch):
+    monkeypatch.setattr("bots.market.backfill.FILL_S", 600.0)
+    stage.ticket.document.config.update(holding_time=6, cooldown=1000)
+
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: any(is_open(p) for p in stage.events("position")))
+
+        async def hang(*_: object) -> list[Candle]:
+            await asyncio.Event().wait()
+            return []
+
+        monkeypatch.setattr(stage.exchange, "candles", hang)
+        stage.live._row._end_ms -= 5_000
+        await stage.until(lambda: any(is_closed(p) for p in stage.events("position")))
+        assert next(p for p in stage.events("position") if is_closed(p))["exit_reason"] == "holding_time"
+
+    stage.play(act)
+
+
 def test_a_stop_under_way_is_not_undone_by_the_server(stage):
     stage.ticket.document.config.update(holding_time=1000, on_stop="hold")
 
