@@ -10,6 +10,7 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from math import isfinite
 from typing import Any, Final
@@ -66,6 +67,7 @@ Event = (
 
 _SECOND: Final = struct.Struct("<qd")
 _QUIET: Final = frozenset({"max_positions", "cooldown", "backfilled"})
+_BEHIND_MS: Final = 60_000
 _SPEAKS_FOR_ITSELF: Final = frozenset({"held"})
 
 
@@ -112,6 +114,7 @@ class Trader:
         self._desired = DesiredState.PAUSED
         self._halted = False
         self._gates: dict[str, str] = {}
+        self._behind: str | None = None
         self._last_refusal: str | None = None
         self._digest = hashlib.blake2b(digest_size=8)
         self._name_logic()
@@ -177,6 +180,8 @@ class Trader:
             return "halted"
         if self._desired is not DesiredState.RUNNING:
             return str(self._desired)
+        if self._behind is not None:
+            return self._behind
         return next(iter(self._gates.values()), None)
 
     @property
@@ -192,6 +197,8 @@ class Trader:
             return
         if now > self.now_ms:
             self.now_ms = now
+        if now <= self._remembered_ms or self._behind is not None:
+            self._compare_with_memory(now, candle.backfilled)
         self.window.push(candle)
         self.orders.on_market(now, candle.low, candle.close, not candle.backfilled)
         bar = self._bars.push(candle)
@@ -204,6 +211,17 @@ class Trader:
             return
         if decision is not None:
             self._decide(decision, now, candle)
+
+    def _compare_with_memory(self, now: int, is_backfilled: bool) -> None:
+        """A live candle long before what is remembered: an older time is played, and it will not soon be over."""
+        if now > self._remembered_ms:
+            self._behind = None
+        elif self._behind is None and not is_backfilled and now < self._remembered_ms - _BEHIND_MS:
+            self._behind = (
+                f"market time is {_utc(now)}, and this bot has traded until {_utc(self._remembered_ms)}: no entries "
+                "and no guard over positions before that; play the market from there on, or create a new bot"
+            )
+        self.orders.entries_allowed = self.entry_hold is None
 
     def _go_on_without_strategy(self, error: Exception) -> None:
         """A strategy's bug ends the run only while nothing is held: open positions are guarded to their end first."""
@@ -247,6 +265,9 @@ class Trader:
         self._digest.update(decision.action.encode())
 
     def _try_to_enter(self, decision: Decision, now: int, candle: Candle) -> None:
+        if self._behind is not None:
+            self._hold_back(risk.HeldBack("market_time_behind", self._behind), now)
+            return
         if candle.backfilled or now <= self._remembered_ms:
             self._hold_back(risk.HeldBack("backfilled", "the candle came late"), now)
             return
@@ -385,6 +406,28 @@ class Trader:
         if self.config.on_stop == "close":
             return self.is_flat
         return not any(_is_in_motion(position) for position in self.orders.positions.values())
+
+    def renew_strategy(self, strategy: Strategy, bars: Iterable[Candle], seconds: Iterable[Candle]) -> None:
+        """Go on with *strategy*, fresh, once it has seen *bars* and the *seconds* behind them. Decides nothing.
+
+        The last of *seconds* is the last candle that was taken. A strategy that failed is not replaced.
+        """
+        if self._strategy is None:
+            return
+        self._strategy, self.window, self._bars = strategy, Window(), BarBuilder(self._bars.interval_ms)
+        try:
+            self.warm_up(bars)
+            for candle in seconds:
+                self.window.push(candle)
+                bar = self._bars.push(candle)
+                if bar is not None:
+                    strategy.on_candle(bar, self.window, self.config)
+        except Exception as error:
+            self._go_on_without_strategy(error)
+
+
+def _utc(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _may_leave(position: Position, price: Decimal, min_profit: Decimal | None) -> bool:

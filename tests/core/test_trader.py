@@ -151,6 +151,72 @@ def test_a_decision_time_that_was_already_lived_through_never_enters_again():
     assert desk.orders == [first]
 
 
+BEHIND = (
+    "market time is 2023-11-15T12:00:01Z, and this bot has traded until 2023-11-15T13:00:01Z: no entries and no "
+    "guard over positions before that; play the market from there on, or create a new bot"
+)
+
+
+def a_desk_an_hour_ahead_of_its_market(**changes):
+    desk = Desk(a_config(**changes))
+    desk.second = 3600
+    desk.candle()
+    desk.start(desk.trader.snapshot())
+    desk.second = 0
+    return desk
+
+
+def test_a_market_that_is_behind_the_memory_is_told_once_and_shown():
+    desk = a_desk_an_hour_ahead_of_its_market()
+
+    desk.candle(decide=ENTER)
+    desk.candle(decide=ENTER)
+
+    assert desk.orders == []
+    assert held_back(desk, "market_time_behind") == 2
+    assert [(r.code, r.message) for r in desk.facts_of("risk")] == [("market_time_behind", BEHIND)]
+    assert desk.trader.entry_hold == BEHIND
+    desk.feed(HALT)
+    assert desk.trader.entry_hold == "halted"
+
+
+def test_a_market_that_has_caught_up_with_the_memory_is_entered():
+    desk = a_desk_an_hour_ahead_of_its_market()
+    desk.candles(3)
+
+    desk.second = 3601
+    desk.enters()
+
+    assert desk.trader.entry_hold is None
+
+
+def test_history_and_the_last_minute_are_no_market_that_is_behind():
+    desk = a_desk_an_hour_ahead_of_its_market()
+    desk.candle(decide=ENTER, backfilled=True)
+    desk.second = 3540
+    desk.candle(decide=ENTER)
+
+    assert desk.trader.entry_hold is None
+    assert desk.facts_of("risk") == []
+    assert held_back(desk, "backfilled") == 2
+
+
+def test_there_is_no_late_entry_at_market_while_the_market_is_behind_the_memory():
+    desk = Desk(a_config(on_entry_timeout="market"))
+    desk.second = 3600
+    desk.enters()
+    desk.answer("new")
+    desk.candles(59)
+    desk.start(desk.trader.snapshot())
+    desk.second = 0
+    desk.candle()
+    desk.tick(3661)
+
+    desk.answer("cancelled", order=desk.orders[0])
+
+    assert len(desk.orders) == 1
+
+
 def test_the_strategy_sees_bars_of_the_bots_interval():
     desk = Desk(interval="1m")
 
