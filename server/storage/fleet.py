@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from server.security.tokens import revoke_bot_tokens
 from server.storage import configs
 from server.storage.models import Bot, Credential
-from server.storage.queries import bot_row, config_of, open_positions
+from server.storage.queries import bot_row, config_of, is_faulted, open_positions
 from server.storage.strategies import definition, definitions
 from server.storage.times import now_ms
 from shared.errors import Conflict, Refused
@@ -72,7 +72,8 @@ def start(connection: Connection, bot_id: int) -> None:
     if bot.halted:
         raise Conflict(f"Bot {bot_id} is halted. Release it first, with a reason.")
     _require_startable(connection, bot)
-    again = bot.desired_state != DesiredState.RUNNING or bot.status == BotState.ERROR
+    given_up = is_faulted(bot.faulted_at_start_request, bot.start_requests)
+    again = bot.desired_state != DesiredState.RUNNING or bot.status == BotState.ERROR or given_up
     _want(connection, bot, DesiredState.RUNNING, start_requests=bot.start_requests + (1 if again else 0))
 
 

@@ -154,6 +154,7 @@ def write_end(
     wanted: bool,
     verdict: Verdict,
     now: int,
+    keep_status: bool = False,
 ) -> None:
     """A run has ended: its row, and what follows for the bot."""
     run_id = f"{bot.id}.{generation}"
@@ -168,7 +169,7 @@ def write_end(
     if verdict.note:
         ledger.add_note(connection, bot.id, run_id, "bot_fault" if verdict.is_fault else "bot_ended", verdict.note, now)
     status, words = verdict.status, verdict.reason
-    if bot.is_faulted and status is BotState.STARTING:
+    if keep_status or (bot.is_faulted and status is BotState.STARTING):
         return  # a close-only attempt has failed; the fault stands
     ledger.set_status(connection, bot.id, status, words, now)
 

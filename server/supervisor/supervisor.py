@@ -284,7 +284,7 @@ class Supervisor:
                 if bot.status not in (BotState.STOPPING, BotState.ERROR):
                     self._set_status(bot, BotState.STOPPING, "It will be started to close what it holds.")
             case decisions.Settle():
-                if not (self._ending and bot.status is BotState.ERROR):
+                if not self._keeps_fault(bot) and not (self._ending and bot.status is BotState.ERROR):
                     self._set_status(bot, BotState.STOPPED, bot.disorder)
             case decisions.Wait() if view.stopping_at is not None and not self._ending:
                 self._say_what_it_waits_for(bot, view)
@@ -320,11 +320,16 @@ class Supervisor:
     def _terminate(self, bot: BotRow, view: View) -> None:
         view.stopping_at, view.pulse.quiet_s = self._clock(), 0.0
         self._send(view, signal.SIGTERM)
-        self._set_status(bot, BotState.STOPPING)
+        if not self._keeps_fault(bot):
+            self._set_status(bot, BotState.STOPPING)
 
     def _send(self, view: View, number: signal.Signals) -> None:
         if view.process is not None:
             view.process.send(number)
+
+    def _keeps_fault(self, bot: BotRow) -> bool:
+        """At the end of everything, a bot that was given up and not stopped stays in error, for people to see."""
+        return self._ending and bot.is_faulted and bot.desired is not DesiredState.STOPPED
 
     def _say_what_it_waits_for(self, bot: BotRow, view: View) -> None:
         assert view.stopping_at is not None
@@ -364,8 +369,9 @@ class Supervisor:
         verdict = judge_end(end, self._policy)
         with write(self._engine) as connection:
             rows.write_end(
-                connection, bot, generation, code=code, reason=reason, wanted=wanted, verdict=verdict, now=now
-            )
+                connection, bot, generation, code=code, reason=reason, wanted=wanted, verdict=verdict, now=now,
+                keep_status=self._keeps_fault(bot),
+            )  # fmt: skip
             view.deaths_ms = rows.load_deaths(connection, bot.id)
             view.failures_ms = rows.load_failures(connection, bot.id)
         view.last_end_ms, view.jitter, view.stopping_at = now, self._jitter(), None

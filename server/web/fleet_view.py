@@ -189,7 +189,7 @@ def _buttons(status: BotState, desired: DesiredState, halted: bool) -> list[Butt
     start_not = None
     if halted:
         start_not = "Halted: release it first"
-    elif not stopped and status is not BotState.ERROR:
+    elif not stopped and status not in (BotState.ERROR, BotState.STOPPED):
         start_not = "Already started"
     buttons = [Button(verb="start", label="Start", icon="play", why_not=start_not)]
     if desired is DesiredState.PAUSED:

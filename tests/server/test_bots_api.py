@@ -195,6 +195,24 @@ def test_starting_again_after_an_error_is_a_new_request_to_start(api: Any, a_bot
         assert connection.execute(select(Bot.start_requests)).scalar() == 2
 
 
+@pytest.mark.parametrize("status", ["stopped", "error", "starting"])
+def test_start_lifts_a_fault_whatever_is_shown(
+    api: Any, a_bot: Make, observe: Make, engine: Any, page: Make, status: str
+):
+    from server.storage.queries import bot_row, is_faulted
+
+    bot_id = a_bot()
+    observe(bot_id, status=status, desired_state="running", start_requests=1, faulted_at_start_request=1)
+    html = page().get("/").text
+    assert ("Already started" in html) == (status == "starting")
+
+    assert api.post(f"/api/bots/{bot_id}/start").status_code == 202
+
+    with engine.connect() as connection:
+        bot = bot_row(connection, bot_id)
+    assert not is_faulted(bot.faulted_at_start_request, bot.start_requests)
+
+
 def test_a_repeated_request_with_the_same_key_gets_the_same_answer_and_changes_nothing(api: Any, a_bot: Make):
     bot_id = a_bot()
     key = {"Idempotency-Key": "k1"}

@@ -194,7 +194,8 @@ class Fleet:
     def plan(self, bot_id: int, **plan: Any) -> None:
         folder = self.settings.journals(bot_id)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "plan.json").write_text(json.dumps(plan))
+        (folder / "plan.new").write_text(json.dumps(plan))
+        (folder / "plan.new").replace(folder / "plan.json")  # a bot may be reading it
 
     def supervisor(self, *, policy: Policy | None = None, ending: bool = False) -> Supervisor:
         def ticket(connection: Any, bot_id: int, generation: int) -> Any:

@@ -174,6 +174,13 @@ def test_a_crash_loop_with_an_open_position_goes_on_close_only(fleet: Any) -> No
         assert control_document(connection, bot).control.desired == "paused"
     assert fleet.bot(bot).status == "error"
     assert fleet.bot(bot).status_reason.startswith("Crash loop")
+
+    end_bots(fleet.settings, until=time.monotonic() + 15)
+
+    assert fleet.runs(bot)[-1].state == "ended"
+    assert fleet.bot(bot).status == "error"
+    assert fleet.bot(bot).status_reason.startswith("Crash loop")
+    supervisor = fleet.supervisor(policy=QUICK)
     fleet.set(bot, start_requests=2)
     fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
 
