@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from server.security.tokens import revoke_bot_tokens
 from server.storage import configs
-from server.storage.models import Bot, Credential
+from server.storage.models import Bot, Credential, JournalOffset
 from server.storage.queries import bot_row, config_of, is_faulted, open_positions
 from server.storage.strategies import definition, definitions
 from server.storage.times import now_ms
@@ -105,10 +105,13 @@ VERBS = {"start": start, "stop": stop, "pause": pause, "resume": resume}
 
 
 def require_rest(connection: Connection, bot: Row[Any], purpose: str) -> None:
-    """Raises `Conflict` unless *bot* is stopped and holds no position."""
+    """Raises `Conflict` unless *bot* is stopped, its journal read to the end, and holds no position."""
     if bot.desired_state != DesiredState.STOPPED or bot.status not in _AT_REST:
         seen = f"{bot.status}, wanted {bot.desired_state}"
         raise Conflict(f"Bot {bot.id} must be stopped to {purpose}; it is {seen}. Stop it and wait for `stopped`.")
+    unread = select(JournalOffset.id).where(JournalOffset.bot_id == bot.id, JournalOffset.done.is_(False)).limit(1)
+    if connection.execute(unread).first() is not None:  # it may hold what is in no row yet
+        raise Conflict(f"Bot {bot.id} must be flat to {purpose}; its journal is still being read; try again in a moment.")
     held = open_positions(connection, [bot.id]).get(bot.id, 0)
     if held:
         raise Conflict(

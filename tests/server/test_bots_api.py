@@ -312,6 +312,31 @@ def test_a_bot_that_runs_or_holds_a_position_is_not_deleted(api: Any, a_bot: Mak
     assert "flat" in api.delete(f"/api/bots/{holding}").json["error"]["message"]
 
 
+def test_a_bot_whose_journal_is_not_read_to_its_end_is_neither_deleted_nor_given_another_symbol(
+    api: Any, a_bot: Make, engine: Any
+):
+    from sqlalchemy import insert, update
+
+    from server.storage.engine import write
+    from server.storage.models import JournalOffset
+
+    bot_id = a_bot()
+    with write(engine) as connection:
+        connection.execute(
+            insert(JournalOffset).values(
+                bot_id=bot_id, generation=1, file=f"{bot_id}.1.jsonl", offset=0, last_seq=0, done=False
+            )
+        )
+
+    for answer in (api.delete(f"/api/bots/{bot_id}"), api.put(f"/api/bots/{bot_id}", {"symbol": "BTCUSDT"})):
+        assert answer.status_code == 409
+        assert "its journal is still being read; try again in a moment" in answer.json["error"]["message"]
+    with write(engine) as connection:
+        connection.execute(update(JournalOffset).values(done=True))
+    assert api.put(f"/api/bots/{bot_id}", {"symbol": "BTCUSDT"}).status_code == 200
+    assert api.delete(f"/api/bots/{bot_id}").status_code == 204
+
+
 def test_pnl_today_of_a_bot_that_rests_since_yesterday_is_zero(api: Any, a_bot: Make, observe: Make, a_day: Make):
     bot_id, now = a_bot(), now_ms()
     yesterday = now - 86_400_000
