@@ -30,6 +30,7 @@ from bots.core.messages import (
     Tick,
 )
 from bots.core.order_manager import Output
+from bots.core.strategy import Strategy
 from bots.core.trader import Event, Trader
 from bots.market.backfill import CandleRow, load_history
 from bots.market.user_stream import UserStream
@@ -61,6 +62,8 @@ RECONCILE_S: Final = 30.0
 NO_ENTRIES_AFTER_S: Final = 3.0
 REST_PRICE_AFTER_S: Final = 15.0
 RETRY_S: Final = 2.0
+HISTORY_S: Final = 3.0
+DELIVERED_KEPT: Final = 300
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +71,8 @@ log = logging.getLogger(__name__)
 class Live:
     """One run of one bot, from its first candle to its last. *ticket* says who we are; the caller owns the journal.
 
-    *guard_only* says why no entry may be taken at all: then the run ends as soon as the bot is flat.
+    *guard_only* says why no entry may be taken at all: then the run ends as soon as the bot is flat. *fresh_strategy*
+    builds another strategy in place of one that has missed a candle.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Live:
         journal: Journal,
         clock_offset_ms: Callable[[], int],
         guard_only: str | None = None,
+        fresh_strategy: Callable[[TradingConfig], Strategy] | None = None,
     ) -> None:
         self._ticket = ticket
         self._trader = trader
@@ -102,6 +107,7 @@ class Live:
             f"{ticket.server_url}/api/bots/{ticket.bot_id}/control", ticket.token, self._on_document
         )
         self._guard_only = guard_only
+        self._fresh_strategy = fresh_strategy
         self._gate("strategy", guard_only is not None, guard_only or "")
         self._status = Status(status=BotState.STARTING)
         self._control = ticket.document.control
@@ -111,6 +117,10 @@ class Live:
         self._lag_ms = 0.0
         self._last_candle: Candle | None = None
         self._candle_at = time.monotonic()
+        self._candle_ms = trader.now_ms
+        """Market time at `_candle_at`: when the last candle ended; before the first, what is remembered."""
+        self._delivered: deque[Candle] = deque(maxlen=DELIVERED_KEPT)
+        self._reloading: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._workers: list[asyncio.Task[None]] = []
@@ -122,7 +132,7 @@ class Live:
     async def run(self) -> None:
         """Trade until stopped; returns when everything is settled by `on_stop`. Raises `KeysRefused`."""
         began = time.monotonic()
-        self._work(self._market.run(), self._user.run(), self._loader.run(), self._beat())
+        self._work(self._market.run(), self._user.run(), self._loader.run(), self._beat(), self._pace())
         stopping = asyncio.create_task(self._stopping.wait())
         getting_ready = asyncio.create_task(self._get_ready())
         settling: asyncio.Task[None] | None = None
@@ -133,12 +143,16 @@ class Live:
                     return
                 await self._until_one_of(getting_ready)
             self._begin_to_trade(getting_ready.result(), time.monotonic() - began)
-            self._work(self._pace(), self._reconcile_for_ever())
+            self._work(self._reconcile_for_ever())
             await self._until_one_of(stopping)
             settling = asyncio.create_task(self._settle())
             await self._until_one_of(settling)
         finally:
-            tasks = [t for t in (*self._workers, stopping, getting_ready, settling, self._look) if t is not None]
+            tasks = [
+                t
+                for t in (*self._workers, stopping, getting_ready, settling, self._look, self._reloading)
+                if t is not None
+            ]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -209,26 +223,66 @@ class Live:
     # --- getting ready ---------------------------------------------------------------------------------------------
 
     async def _get_ready(self) -> int:
-        """Balances, candles, and the truth about every order. Returns the number of orders reconciled.
+        """Candles, balances, and the truth about every order. Returns the number of orders reconciled.
 
-        Candles before orders: an order that may never have arrived takes a while, and stops are guarded meanwhile.
+        Candles come first, and open positions do not wait long for history: stops and deadlines are guarded meanwhile.
         """
+        if self._trader.is_flat:
+            self._begin_with(*await self._until_it_answers("candles", self._load_history))
+        else:
+            try:
+                async with asyncio.timeout(HISTORY_S):
+                    history = await self._load_history()
+            except (Unreachable, TimeoutError) as error:
+                self._on_error("unreachable", f"candles: {error}")
+                self._row.begin(None)
+                self._on_hole()
+            else:
+                self._begin_with(*history)
         account = await self._until_it_answers("balances", lambda: self._exchange.account(self._trader.rules))
         self._on_account(account)
-        needed = self._trader.bars_needed
-        bars, seconds = await self._until_it_answers(
-            "candles", lambda: load_history(self._exchange, self._ticket.symbol, self._ticket.interval, needed)
-        )
-        self._trader.warm_up(bars)
-        for candle in seconds:
-            self._on_candle(candle, 0.0)
-        self._row.begin(seconds[-1].end_ms if seconds else None)
         questions = self._trader.unsettled()
         for question in questions:
             self._say_starting(f"reconciling order {question.client_order_id}")
             await self._executor.settle(question)
         await self._until_it_answers("open orders", self._cancel_strangers)
         return len(questions)
+
+    async def _load_history(self) -> tuple[list[Candle], list[Candle]]:
+        ticket = self._ticket
+        return await load_history(self._exchange, ticket.symbol, ticket.interval, self._trader.bars_needed)
+
+    def _begin_with(self, bars: list[Candle], seconds: list[Candle]) -> None:
+        self._trader.warm_up(bars)
+        for candle in seconds:
+            self._on_candle(candle, 0.0)
+        self._row.begin(seconds[-1].end_ms if seconds else None)
+
+    def _on_hole(self) -> None:
+        """The strategy has missed candles: no entries until another one has seen the whole history."""
+        self._gate("history", True, "history incomplete, loading it again")
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self._reload_history())
+            self._reloading.add_done_callback(self._reloaded)
+
+    def _reloaded(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._break(error)
+
+    async def _reload_history(self) -> None:
+        while True:
+            try:
+                bars, seconds = await self._load_history()
+            except Unreachable as error:
+                self._on_error("unreachable", f"candles: {error}")
+            else:
+                seconds = _joined(seconds, list(self._delivered))
+                if seconds:
+                    break
+            await asyncio.sleep(RETRY_S)
+        if self._fresh_strategy is not None:
+            self._trader.renew_strategy(self._fresh_strategy(self._trader.config), bars, seconds)
+        self._gate("history", False, "")
 
     async def _until_it_answers(self, what: str, ask: Callable[[], Any]) -> Any:
         while True:
@@ -252,13 +306,12 @@ class Live:
 
     def _on_candle(self, candle: Candle, arrived: float) -> None:
         self._last_candle, self._candle_at = candle, time.monotonic()
+        self._candle_ms = max(self._candle_ms, candle.end_ms)
+        self._delivered.append(candle)
         before = self._trader.tally.decisions
         self.feed(candle)
         if arrived and self._trader.tally.decisions != before:
             self._latencies_us.append((time.perf_counter() - arrived) * 1e6)
-
-    def _on_hole(self) -> None:
-        pass
 
     def _on_outcome(self, outcome: Outcome) -> None:
         self.feed(outcome)
@@ -353,8 +406,8 @@ class Live:
                 self.ended_flat = True
                 self.stop()
             self._gate("disk", not self._journal.healthy, "the journal cannot be written (disk full?)")
-            if self._last_candle is not None and silence > 1.5 * PACE_S:
-                now_ms = self._last_candle.end_ms + int(silence * 1000)
+            if silence > 1.5 * PACE_S:
+                now_ms = self._candle_ms + int(silence * 1000)
                 self.feed(Tick(now_ms))
                 looks = self._look is not None and not self._look.done()
                 if silence > REST_PRICE_AFTER_S and not self._trader.is_flat and not looks:
@@ -457,6 +510,21 @@ def _without_restart_fields(current: TradingConfig, wanted: TradingConfig) -> tu
     changed = config_diff(config_document(current), config_document(wanted))
     waiting = [name for name in changed if applies_of(type(wanted), name) is Applies.RESTART]
     return wanted.model_copy(update={name: getattr(current, name) for name in waiting}), waiting
+
+
+def _joined(history: list[Candle], delivered: list[Candle]) -> list[Candle]:
+    """*history* up to the last of the *delivered* candles, completed with these; empty where a hole is between them."""
+    if not history or not delivered:
+        return []
+    last_ms, end_ms = delivered[-1].end_ms, history[-1].end_ms
+    joined = [candle for candle in history if candle.end_ms <= last_ms]
+    for candle in delivered:
+        if candle.open_ms >= end_ms:
+            if candle.open_ms > end_ms:
+                return []
+            joined.append(candle)
+            end_ms = candle.end_ms
+    return joined if joined and joined[-1].end_ms == last_ms else []
 
 
 def _quantile(ordered: list[float], fraction: float) -> float | None:

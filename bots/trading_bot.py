@@ -24,6 +24,8 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -118,7 +120,8 @@ async def live_and_die(ticket: RunTicket, journal: Journal, memory: Snapshot | N
     loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the first poll comes with the start anyway
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
-        config, strategy, trouble = load_or_guard_only(ticket, memory)
+        loaded = load_or_guard_only(ticket, memory)
+        config, trouble = loaded.config, loaded.trouble
         if trouble is not None:
             journal.write([Alert(kind="guard_only", message=trouble)])
         connecting = asyncio.create_task(connect(ticket, journal))
@@ -132,12 +135,20 @@ async def live_and_die(ticket: RunTicket, journal: Journal, memory: Snapshot | N
             id_prefix=f"f{ticket.install}-{ticket.bot_id}",
             rules=rules,
             interval=ticket.interval,
-            strategy=strategy,
+            strategy=loaded.strategy,
             config=config,
             config_version=ticket.document.config_version,
             memory=memory,
         )
-        live = Live(ticket, trader, exchange, journal, exchange.clock_offset_ms, guard_only=trouble)
+        live = Live(
+            ticket,
+            trader,
+            exchange,
+            journal,
+            exchange.clock_offset_ms,
+            guard_only=trouble,
+            fresh_strategy=loaded.fresh_strategy,
+        )
         stoppers.append(live.stop)
         if stop_early.is_set():
             live.stop()
@@ -159,7 +170,17 @@ async def live_and_die(ticket: RunTicket, journal: Journal, memory: Snapshot | N
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # nothing cuts off the last line
 
 
-def load_or_guard_only(ticket: RunTicket, memory: Snapshot | None) -> tuple[TradingConfig, Strategy | None, str | None]:
+@dataclass(frozen=True)
+class Loaded:
+    """What a bot decides with; *trouble* says why there is no strategy."""
+
+    config: TradingConfig
+    strategy: Strategy | None = None
+    fresh_strategy: Callable[[TradingConfig], Strategy] | None = None
+    trouble: str | None = None
+
+
+def load_or_guard_only(ticket: RunTicket, memory: Snapshot | None) -> Loaded:
     """Config and strategy. If they cannot be had while positions are open: none, and why; positions keep their terms.
 
     Raises `Refused`.
@@ -172,11 +193,12 @@ def load_or_guard_only(ticket: RunTicket, memory: Snapshot | None) -> tuple[Trad
     config = TradingConfig()
     try:
         config = load_config(ticket)
-        return config, load_strategy(ticket, config), None
+        fresh_strategy = load_strategy(ticket)
+        return Loaded(config, fresh_strategy(config), fresh_strategy)
     except FlotillaError as error:
         if memory is None or not memory.positions:
             raise
-        return config, None, f"{sentence(error)} Open positions are guarded, there are no entries."
+        return Loaded(config, trouble=f"{sentence(error)} Open positions are guarded, there are no entries.")
 
 
 def load_config(ticket: RunTicket) -> TradingConfig:
@@ -212,12 +234,12 @@ async def connect(ticket: RunTicket, journal: Journal) -> tuple[BinanceClient, S
             await asyncio.sleep(CONNECT_PAUSE_S)
 
 
-def load_strategy(ticket: RunTicket, config: TradingConfig) -> Strategy:
-    """The ticket's strategy, with its model if it needs one. Raises `Refused`."""
+def load_strategy(ticket: RunTicket) -> Callable[[TradingConfig], Strategy]:
+    """What builds the ticket's strategy, with its model if it needs one. Both raise `Refused`."""
     model = None
     if ticket.model is not None:
         model = Predictor(verified_model(ticket.model.path, ticket.model.sha256))
-    return build(ticket.strategy, INTERVAL_MS[ticket.interval], config, model)
+    return lambda config: build(ticket.strategy, INTERVAL_MS[ticket.interval], config, model)
 
 
 def verified_model(path: str, sha256: str) -> bytes:

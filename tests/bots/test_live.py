@@ -16,16 +16,17 @@ import pytest
 from bots.core.candles import Candle
 from bots.core.messages import PlaceOrder
 from bots.core.predictor import Predictor
+from bots.core.strategy import Strategy
 from bots.core.trader import Trader
-from bots.live import Live
+from bots.live import Live, _joined
 from bots.reporters.journal import Journal
 from bots.strategies import build
 from bots.strategies.lightgbm_scalper import LightGBMConfig
 from bots.trading.binance_client import BinanceClient
-from bots.trading.exchange import KeysRefused
+from bots.trading.exchange import KeysRefused, Unreachable
 from bots.utils.config_loader import ConfigLoader
-from shared.config import parse_config
-from shared.events import decode_line
+from shared.config import TradingConfig, parse_config
+from shared.events import Snapshot, decode_line
 from shared.states import DesiredState, OrderType, Side
 from shared.tickets import Control
 
@@ -199,22 +200,36 @@ class Stage:
             while not ask():  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
-    def play(self, act: Callable[[asyncio.Task[None]], Awaitable[None]]) -> None:
+    def play(
+        self,
+        act: Callable[[asyncio.Task[None]], Awaitable[None]],
+        *,
+        memory: Snapshot | None = None,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
         async def whole() -> None:
             ticket = self.ticket
             self.exchange = await BinanceClient.connect(ticket.endpoints, ticket.api_key, ticket.api_secret)
             rules = await self.exchange.rules(ticket.symbol)
             assert rules is not None
             config = parse_config(LightGBMConfig, ticket.document.config)
+
+            def fresh_strategy(config: TradingConfig) -> Strategy:
+                return build("lightgbm_scalper", 1000, config, self.model)
+
             trader = Trader(
                 id_prefix=f"f{ticket.install}-1",
                 rules=rules,
                 interval="1s",
-                strategy=build("lightgbm_scalper", 1000, config, self.model),
+                strategy=fresh_strategy(config),
                 config=config,
                 config_version=1,
+                memory=memory,
             )
-            self.live = Live(ticket, trader, self.exchange, self.journal, self.exchange.clock_offset_ms)
+            self.trader = trader
+            offset = self.exchange.clock_offset_ms
+            self.live = Live(ticket, trader, self.exchange, self.journal, offset, fresh_strategy=fresh_strategy)
+            prepare()
             task = asyncio.create_task(self.live.run())
             try:
                 await act(task)
@@ -339,6 +354,75 @@ def test_a_gap_whose_filling_hangs_does_not_hold_up_the_deadline(stage, monkeypa
         assert next(p for p in stage.events("position") if is_closed(p))["exit_reason"] == "holding_time"
 
     stage.play(act)
+
+
+async def no_candles(*_: object) -> list[Candle]:
+    raise Unreachable("503")
+
+
+def test_a_hole_in_the_candles_stops_entries_until_a_fresh_strategy_has_seen_them(stage, monkeypatch):
+    monkeypatch.setattr("bots.live.RETRY_S", 0.05)
+    monkeypatch.setattr("bots.market.backfill.PAUSES_S", ())
+
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: stage.events("ready"))
+        first = stage.trader._strategy
+        candles = stage.exchange.candles
+        monkeypatch.setattr(stage.exchange, "candles", no_candles)
+        stage.live._row._end_ms -= 5_000
+        await stage.until(lambda: stage.trader.entry_hold == "history incomplete, loading it again")
+        await stage.until(lambda: stage.events("error"))
+        assert stage.trader._strategy is first
+        monkeypatch.setattr(stage.exchange, "candles", candles)
+        await stage.until(lambda: stage.trader.entry_hold is None)
+        assert stage.trader._strategy is not first
+        assert stage.trader.window.full
+
+    stage.play(act)
+
+
+def test_an_open_position_is_guarded_while_no_history_can_be_had(stage, monkeypatch):
+    monkeypatch.setattr("bots.live.RETRY_S", 0.05)
+    stage.ticket.document.config.update(holding_time=4, cooldown=1000, on_stop="hold")
+
+    async def open_one(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: any(is_open(p) for p in stage.events("position")))
+
+    stage.play(open_one)
+    memory = stage.trader.snapshot()
+    assert memory.positions
+
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: any(is_closed(p) for p in stage.events("position")))
+        assert stage.trader.entry_hold == "history incomplete, loading it again"
+        monkeypatch.undo()
+        await stage.until(lambda: stage.trader.entry_hold is None)
+        assert stage.trader.window.full
+
+    stage.play(
+        act, memory=memory, prepare=lambda: monkeypatch.setattr(BinanceClient, "candles", no_candles)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("history", "delivered", "joined"),
+    [
+        ([1, 2, 3], [2, 3, 4], [1, 2, 3, 4]),
+        ([1, 2, 3], [4, 5], [1, 2, 3, 4, 5]),
+        ([1, 2, 3], [5], []),
+        ([1, 2, 3], [4, 6], []),
+        ([3, 4, 5], [1, 3], [3]),
+        ([3, 4, 5], [1], []),
+        ([1, 3, 4], [4, 5], [1, 3, 4, 5]),
+        ([1, 2], [], []),
+        ([], [1], []),
+    ],
+)
+def test_history_is_joined_with_what_was_delivered_only_without_a_hole(history, delivered, joined):
+    def candles(seconds: list[int]) -> list[Candle]:
+        return [Candle(second * 1000, 1000, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0, 0.0, 0.0) for second in seconds]
+
+    assert [c.open_ms // 1000 for c in _joined(candles(history), candles(delivered))] == joined
 
 
 def test_a_stop_under_way_is_not_undone_by_the_server(stage):
