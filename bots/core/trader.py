@@ -115,6 +115,8 @@ class Trader:
         self._halted = False
         self._gates: dict[str, str] = {}
         self._behind: str | None = None
+        self._is_live = False
+        self._late_exit: tuple[Decision, SignalTaken] | None = None
         self._last_refusal: str | None = None
         self._digest = hashlib.blake2b(digest_size=8)
         self._name_logic()
@@ -201,6 +203,10 @@ class Trader:
             self._compare_with_memory(now, candle.backfilled)
         self.window.push(candle)
         self.orders.on_market(now, candle.low, candle.close, not candle.backfilled)
+        if not candle.backfilled:
+            self._is_live = True
+            if self._late_exit is not None:
+                self._exit_late(*self._late_exit, now)
         bar = self._bars.push(candle)
         if bar is None or self._strategy is None:
             return
@@ -250,8 +256,12 @@ class Trader:
             self._record(decision, now)
         if decision.action is Action.ENTER:
             self._try_to_enter(decision, now, candle)
-        elif decision.action is Action.EXIT and not candle.backfilled:
-            self._exit_by_signal(decision, now, candle)
+        elif decision.action is Action.EXIT and self.orders.positions:
+            signal = self._signal(decision, now, candle)
+            if not candle.backfilled:
+                self._exit_by_signal(decision, signal, list(self.orders.positions.values()), now)
+            elif self._is_live:
+                self._late_exit = decision, signal
 
     def _record(self, decision: Decision, now: int) -> None:
         tally, score = self.tally, decision.score
@@ -265,6 +275,7 @@ class Trader:
         self._digest.update(decision.action.encode())
 
     def _try_to_enter(self, decision: Decision, now: int, candle: Candle) -> None:
+        self._late_exit = None
         if self._behind is not None:
             self._hold_back(risk.HeldBack("market_time_behind", self._behind), now)
             return
@@ -298,7 +309,7 @@ class Trader:
             self._hold_back(size, now)
             return
         self._last_refusal = None
-        self._signal(decision, now, candle)
+        self.orders.tell(self._signal(decision, now, candle))
         self.orders.enter(
             now,
             Entry(
@@ -330,27 +341,32 @@ class Trader:
         price = self.rules.round_price_down(price) - self.config.entry_offset_ticks * self.rules.tick_size
         return price, price
 
-    def _exit_by_signal(self, decision: Decision, now: int, candle: Candle) -> None:
-        price = exact(candle.close)
-        leaving = [p for p in self.orders.positions.values() if _may_leave(p, price, decision.min_profit)]
+    def _exit_late(self, decision: Decision, signal: SignalTaken, now: int) -> None:
+        """Obey what was decided in a gap of the stream, at the first live price, for what was held at that time."""
+        self._late_exit = None
+        held = [p for p in self.orders.positions.values() if (p.activated_ms or now) < signal.decision_ms]
+        self._exit_by_signal(decision, signal, held, now)
+
+    def _exit_by_signal(self, decision: Decision, signal: SignalTaken, held: list[Position], now: int) -> None:
+        price = self.orders.price
+        assert price is not None
+        leaving = [p for p in held if _may_leave(p, price, decision.min_profit)]
         if leaving:
-            self._signal(decision, now, candle)
+            self.orders.tell(signal)
         for position in leaving:
             self.orders.exit(position, "signal", now)
 
-    def _signal(self, decision: Decision, now: int, candle: Candle) -> None:
+    def _signal(self, decision: Decision, now: int, candle: Candle) -> SignalTaken:
         assert self._strategy is not None
         values, digest = self._strategy.explain()
-        self.orders.tell(
-            SignalTaken(
-                decision_ms=now,
-                action=decision.action.value,
-                price=candle.close,
-                score=decision.score,
-                threshold=decision.threshold,
-                values={name: value for name, value in values.items() if isfinite(value)},
-                feature_digest=digest,
-            )
+        return SignalTaken(
+            decision_ms=now,
+            action=decision.action.value,
+            price=candle.close,
+            score=decision.score,
+            threshold=decision.threshold,
+            values={name: value for name, value in values.items() if isfinite(value)},
+            feature_digest=digest,
         )
 
     def _hold_back(self, refused: risk.HeldBack, now: int) -> None:

@@ -281,11 +281,61 @@ def test_an_exit_signal_leaves_a_pending_entry_alone():
     assert desk.cancels == []
 
 
-def test_a_back_filled_exit_signal_is_nothing():
+def test_a_back_filled_exit_signal_is_obeyed_at_the_next_live_candle():
     desk = Desk()
     desk.holds()
+    desk.candle(100.5, decide=EXIT, backfilled=True)
+    desk.candle(backfilled=True, decide=Decision(Action.NONE))
+    assert desk.position.exiting is None
 
+    desk.candle()
+    assert desk.position.exiting == "signal"
+
+    signal = desk.facts_of("signal")[-1]
+    assert (signal.action, signal.decision_ms, signal.price) == ("exit", at(2), 100.5)
+
+
+@pytest.mark.parametrize(("close", "sells"), [(100.5, False), (100.51, True)])
+def test_a_back_filled_exit_signal_with_a_least_profit_looks_at_the_live_price_once(close, sells):
+    desk = Desk()
+    desk.holds(price="100")
+    desk.candle(100.9, decide=replace(EXIT, min_profit=d("0.005")), backfilled=True)
+
+    desk.candle(close)
+    desk.candle(100.9)
+
+    assert (desk.position.exiting == "signal") is sells
+
+
+def test_a_back_filled_exit_signal_is_overtaken_by_a_later_entry_signal():
+    desk = Desk()
+    desk.holds()
     desk.candle(decide=EXIT, backfilled=True)
+    desk.candle(decide=ENTER, backfilled=True)
+
+    desk.candle()
+
+    assert desk.position.exiting is None
+
+
+def test_a_back_filled_exit_signal_leaves_a_position_alone_that_was_opened_after_it():
+    desk = Desk()
+    desk.enters()
+    desk.candle(decide=EXIT, backfilled=True)
+    desk.answer("filled", ("100", "1"), second=2)
+
+    desk.candle()
+
+    assert desk.position.exiting is None
+
+
+def test_exit_signals_of_history_at_a_start_are_nothing():
+    desk = Desk()
+    desk.holds()
+    desk.die_and_return()
+    desk.candle(decide=EXIT, backfilled=True)
+
+    desk.candles(2)
 
     assert desk.position.exiting is None
 
