@@ -45,7 +45,7 @@ from bots.utils.logger import set_up_logging
 from bots.utils.run_lock import AlreadyRunning, take_run_lock
 from shared.config import TradingConfig, parse_config
 from shared.errors import FlotillaError, Refused
-from shared.events import Alert, Counters, Exit, Snapshot, Started, Status
+from shared.events import Alert, Counters, Exit, Payload, Snapshot, Started, Status
 from shared.intervals import INTERVAL_MS
 from shared.states import BotState
 from shared.symbols import SymbolRules
@@ -77,9 +77,15 @@ def main(bot_id: int, ticket_fd: int) -> None:
     except AlreadyRunning as error:
         log.error("%s", error)
         sys.exit(EXIT_ALREADY_RUNNING)
-    memory = last_memory(home, ticket.generation)
     journal = Journal(events_fd, bot_id=bot_id, run_id=ticket.run_id, folder=home)
-    open_journal(journal, ticket, memory)
+    try:
+        memory = last_memory(home, ticket.generation)
+    except Refused as error:
+        # Without a snapshot: what the next run remembers is what this one could not read.
+        journal.write([*first_lines(ticket), Exit(code=EXIT_CONFIG, reason=sentence(error))], sync=True)
+        sys.exit(EXIT_CONFIG)
+    snapshot = memory or Snapshot(last_event_ms=0, counters=Counters(), positions=[])
+    journal.write([*first_lines(ticket), snapshot], sync=True)
     code, reason = asyncio.run(live_and_die(ticket, journal, memory))
     journal.write([Exit(code=code, reason=reason)], sync=True)
     sys.exit(code)
@@ -93,8 +99,8 @@ def keep_stdout_for_events() -> int:
     return events_fd
 
 
-def open_journal(journal: Journal, ticket: RunTicket, memory: Snapshot | None) -> None:
-    """The first two lines of a run, on disk before anything else happens."""
+def first_lines(ticket: RunTicket) -> list[Payload]:
+    """What a run says first. With the snapshot behind it, it is on disk before anything else happens."""
     started = Started(
         version=version("flotilla"),
         pid=os.getpid(),
@@ -106,8 +112,7 @@ def open_journal(journal: Journal, ticket: RunTicket, memory: Snapshot | None) -
         config_version=ticket.document.config_version,
         model_sha256=ticket.model.sha256 if ticket.model else None,
     )
-    snapshot = memory or Snapshot(last_event_ms=0, counters=Counters(), positions=[])
-    journal.write([started, Status(status=BotState.STARTING), snapshot], sync=True)
+    return [started, Status(status=BotState.STARTING)]
 
 
 async def live_and_die(ticket: RunTicket, journal: Journal, memory: Snapshot | None) -> tuple[int, str]:

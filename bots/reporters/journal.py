@@ -18,6 +18,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from bots.core.memory import recall
+from shared.errors import Refused
 from shared.events import (
     Heartbeat,
     Payload,
@@ -98,7 +99,10 @@ class Journal:
 
 
 def last_memory(folder: Path, before_generation: int) -> Snapshot | None:
-    """What the newest earlier run in *folder* left behind; None for a first run."""
+    """What the newest earlier run in *folder* left behind; None for a first run.
+
+    Raises `Refused` where a line of it is damaged: a position could be missing.
+    """
     files = sorted(_files(folder), reverse=True)
     for generation, _part, path in files:
         if generation < before_generation:
@@ -116,12 +120,24 @@ def _files(folder: Path) -> Iterator[tuple[int, int, Path]]:
 
 
 def _payloads(path: Path) -> Iterator[Payload]:
-    """The events of a file that memory is made of; a torn last line is passed over."""
+    """The events of a file that memory is made of; only a torn last line is passed over. Raises `Refused`."""
     with path.open("rb") as lines:
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             try:
                 envelope = decode_line(line)
                 if envelope.type in _REMEMBERED:
                     yield from_data(envelope.type, envelope.data)
-            except (ValueError, ValidationError):
-                continue
+            except ValueError as error:
+                if not line.endswith(b"\n"):
+                    return
+                raise Refused(
+                    f"Line {number} of the journal {path} cannot be read, so what this bot holds is not known for "
+                    "certain: restore the file from a backup, or close the bot's orders and coins at the exchange by "
+                    f"hand and move its journals elsewhere. ({_words(error)})"
+                ) from None
+
+
+def _words(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        return "missing or wrong: " + ", ".join(".".join(map(str, e["loc"])) for e in error.errors()[:3])
+    return str(error)

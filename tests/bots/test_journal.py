@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bots.reporters.journal import Journal, last_memory
+from shared.errors import Refused
 from shared.events import Alert, Counters, Exit, LogLine, Payload, Snapshot, Stats, decode_line
 
 EMPTY = Snapshot(last_event_ms=0, counters=Counters(), positions=[])
@@ -213,12 +214,37 @@ def test_a_torn_last_line_is_passed_over(tmp_path, cut):
     assert memory.counters.trades == (2 if cut == 1 else 1)
 
 
-def test_lines_that_are_not_events_are_passed_over(tmp_path):
+@pytest.mark.parametrize("torn", [b"\xff\xfe not json", b"[]", b'{"type": "snapshot"', b"\0" * 4096])
+def test_only_a_last_line_without_an_end_may_be_unreadable(tmp_path, torn):
     write_run(tmp_path, "1.1", with_trades(3))
     with (tmp_path / "1.1.jsonl").open("ab") as file:
-        file.write(b"\xff\xfe not json\n[]\n" + json.dumps({"type": "snapshot"}).encode() + b"\n")
-
+        file.write(torn)
     memory = last_memory(tmp_path, before_generation=2)
-
     assert memory is not None
     assert memory.counters.trades == 3
+
+    with (tmp_path / "1.1.jsonl").open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(Refused, match=r"Line 2 of the journal .*1\.1\.jsonl cannot be read.*restore the file"):
+        last_memory(tmp_path, before_generation=2)
+
+
+@pytest.mark.parametrize("type_", ["snapshot", "position", "stats", "heartbeat"])
+def test_an_event_that_memory_is_made_of_must_be_valid(tmp_path, type_):
+    write_run(tmp_path, "1.1", with_trades(3), a_line(1))
+    path = tmp_path / "1.1.jsonl"
+    head, tail = path.read_bytes().splitlines(keepends=True)
+    bad = json.dumps({**json.loads(tail), "type": type_, "data": {"nonsense": 1}}).encode() + b"\n"
+    path.write_bytes(head + bad + tail)
+
+    with pytest.raises(Refused, match="Line 2 of the journal"):
+        last_memory(tmp_path, before_generation=2)
+
+
+def test_an_event_of_another_kind_may_be_anything(tmp_path):
+    write_run(tmp_path, "1.1", with_trades(3), a_line(1))
+    path = tmp_path / "1.1.jsonl"
+    text = path.read_bytes().replace(b'"type":"log"', b'"type":"new_in_2030"')
+    path.write_bytes(text)
+
+    assert last_memory(tmp_path, before_generation=2) is not None

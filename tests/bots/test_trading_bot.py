@@ -287,6 +287,25 @@ def test_a_config_that_cannot_be_traded_is_refused_in_words(bot):
     assert "nonsense" in reason
 
 
+def test_a_journal_that_cannot_be_read_is_refused_and_stays_what_is_remembered(make_bot):
+    bot = make_bot(holding_time=1000, on_stop="hold")
+    bot.start()
+    bot.wait("position", is_open)
+    bot.kill()
+    path = bot.home / "1.1.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"position_key":', b'"position":'))
+    for _ in range(2):
+        bot.start(until=None)
+        assert bot.ends() == 78
+        assert "of the journal" in bot.events("exit")[0]["reason"]
+        assert not bot.events("snapshot")
+
+    path.write_bytes(whole)
+    bot.start()
+    assert bot.events("ready")[0]["open_positions"] == 1
+
+
 def test_a_ticket_that_cannot_be_read_leaves_no_line_on_stdout(tmp_path):
     paper = tmp_path / "ticket"
     paper.write_text("not a ticket")
