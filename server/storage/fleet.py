@@ -111,7 +111,9 @@ def require_rest(connection: Connection, bot: Row[Any], purpose: str) -> None:
         raise Conflict(f"Bot {bot.id} must be stopped to {purpose}; it is {seen}. Stop it and wait for `stopped`.")
     unread = select(JournalOffset.id).where(JournalOffset.bot_id == bot.id, JournalOffset.done.is_(False)).limit(1)
     if connection.execute(unread).first() is not None:  # it may hold what is in no row yet
-        raise Conflict(f"Bot {bot.id} must be flat to {purpose}; its journal is still being read; try again in a moment.")
+        raise Conflict(
+            f"Bot {bot.id} must be flat to {purpose}; its journal is still being read; try again in a moment."
+        )
     held = open_positions(connection, [bot.id]).get(bot.id, 0)
     if held:
         raise Conflict(

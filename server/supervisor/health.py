@@ -55,6 +55,9 @@ class Pulse:
 
 def has_room(folder: Path) -> bool:
     """Whether bots can write: on a full disk they fall silent, trade on, and must not be killed for it."""
-    disk = os.statvfs(folder)
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
     blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
     return disk.f_blocks == 0 or blocks * disk.f_frsize >= ROOM_BYTES

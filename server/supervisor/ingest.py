@@ -58,9 +58,11 @@ class Ingest:
         self._engine, self._folder = engine, folder
         self._turn = 0
         self.lag_bytes = 0
+        self.unreadable: set[int] = set()
+        """Bots whose journal the machine does not let us read at present."""
 
     def step(self) -> dict[str, Heard]:
-        """Read and commit one batch; what was heard, by run id. Raises ``OperationalError``."""
+        """Read and commit one batch; what was heard, by run id. Raises ``SQLAlchemyError``."""
         with read(self._engine) as connection:
             journals = _next_of_each_bot(_open_journals(connection))
         heard: dict[str, Heard] = {}
@@ -71,10 +73,15 @@ class Ingest:
                 lag += CHUNK_BYTES
                 continue
             folder = self._folder / str(journal.bot.id)
-            reading = read_on(
-                folder, journal.bot.id, journal.run_id, journal.cursor,
-                is_over=journal.is_over, max_lines=CHUNK_LINES - lines,
-            )  # fmt: skip
+            try:
+                reading = read_on(
+                    folder, journal.bot.id, journal.run_id, journal.cursor,
+                    is_over=journal.is_over, max_lines=CHUNK_LINES - lines,
+                )  # fmt: skip
+            except OSError as error:
+                self._note_unreadable(journal, error)
+                continue
+            self.unreadable.discard(journal.bot.id)
             lines += len(reading.envelopes) + len(reading.bad)
             lag += reading.unread
             done = journal.is_over and reading.at_end
@@ -94,9 +101,21 @@ class Ingest:
         return heard
 
     def is_complete(self) -> bool:
-        """Whether every journal is read to its end and its run is over."""
+        """Whether every journal that can be read is read to its end and its run is over."""
         with read(self._engine) as connection:
-            return not _open_journals(connection)
+            return all(journal.bot.id in self.unreadable for journal in _open_journals(connection))
+
+    def _note_unreadable(self, journal: OpenJournal, error: OSError) -> None:
+        bot_id = journal.bot.id
+        if bot_id in self.unreadable:
+            return
+        path = self._folder / str(bot_id) / journal.cursor.file
+        message = f"Its journal {path} cannot be read ({error.strerror}); what it reports waits there."
+        log.error("journal_unreadable", bot_id=bot_id, run_id=journal.run_id, reason=str(error))
+        with write(self._engine) as connection:
+            ledger.add_note(connection, bot_id, journal.run_id, "journal_unreadable", message, now_ms())
+            connection.execute(update(Bot).where(Bot.id == bot_id).values(status_reason=message))
+        self.unreadable.add(bot_id)
 
 
 def ensure_offset(connection: Connection, bot_id: int, generation: int) -> None:

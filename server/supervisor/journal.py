@@ -6,7 +6,9 @@ to the next file. What is left without a newline is a torn line once its writer 
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,7 +70,10 @@ def newest_generation(folder: Path, bot_id: int) -> int:
 def read_on(
     folder: Path, bot_id: int, run_id: str, cursor: Cursor, *, is_over: bool = False, max_lines: int = CHUNK_LINES
 ) -> Reading:
-    """The next lines after *cursor*. With *is_over* (the writer is dead) a torn last line is taken as a bad line."""
+    """The next lines after *cursor*. With *is_over* (the writer is dead) a torn last line is taken as a bad line.
+
+    Raises ``OSError`` for a file that is there and cannot be read.
+    """
     chunk, size = _read(folder / cursor.file, cursor.offset)
     reading = Reading(cursor=cursor)
     offset, seq, lines = cursor.offset, cursor.last_seq, 0
@@ -100,7 +105,7 @@ def read_on(
 
 
 def last_words(folder: Path, run_id: str, file: str) -> Exit | None:
-    """The `exit` line at the end of a dead run's journal, from *file* on; None if it was killed."""
+    """The `exit` line at the end of a dead run's journal, from *file* on; None if it was killed or cannot be read."""
     for _ in range(10_000):
         lines = _tail(folder / file).splitlines()
         envelope = _decode(lines[-1]) if lines else None
@@ -139,11 +144,14 @@ def _decode(line: bytes) -> Envelope | None:
 
 def _read(path: Path, offset: int) -> tuple[bytes, int]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return b"", 0
     try:
-        size = os.fstat(descriptor).st_size
+        seen = os.fstat(descriptor)
+        if not stat.S_ISREG(seen.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        size = seen.st_size
         return os.pread(descriptor, CHUNK_BYTES, offset) if size > offset else b"", size
     finally:
         os.close(descriptor)
@@ -155,5 +163,5 @@ def _tail(path: Path) -> bytes:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - _TAIL_BYTES, 0))
             return file.read()
-    except FileNotFoundError:
+    except OSError:
         return b""

@@ -185,7 +185,7 @@ class Supervisor:
             faulted=bot.is_faulted,
             has_open_position=self._has_open_position(bot.id) if wanted_gone else False,
             must_close=bot.id in self._left.to_close,
-            is_unread=bot.id in self._left.unread,
+            is_unread=bot.id in self._left.unread - self._ingest.unreadable,
             is_close_only=view.is_close_only,
             told=view.told == bot.told,
             listens=view.heard_at is not None and now - view.heard_at >= LISTENS_AFTER_S,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import DatabaseError
 
 from server.storage.engine import read, write
 from server.storage.models import TradingConfigVersion, TradingOrder
@@ -404,6 +405,44 @@ def test_the_end_asks_every_bot_at_once_whatever_the_database_does(
     for bot in bots:
         last = fleet.journal_lines(bot)[-1]
         assert (last["type"], last["data"]["code"]) == ("exit", 0)
+
+
+def test_a_journal_that_cannot_be_read_holds_up_no_other_bot_and_is_read_later(fleet: Any) -> None:
+    bad, good = fleet.add_bot(), fleet.add_bot()
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: all(fleet.bot(b).status == "running" for b in (bad, good)))
+    journal = fleet.settings.journals(bad) / f"{bad}.1.jsonl"
+    aside = journal.rename(journal.with_suffix(".aside"))
+    journal.mkdir()
+
+    fleet.run(supervisor, lambda: bool(fleet.events(bad, "alert")))
+    fleet.kill_bot(good)
+    fleet.run(supervisor, lambda: fleet.bot(good).run_id == f"{good}.2" and fleet.bot(good).status == "running")
+    fleet.set(bad, desired_state="stopped")
+    fleet.run(supervisor, lambda: fleet.bot(bad).status == "stopped")
+
+    (note,) = fleet.events(bad, "alert")
+    assert note.data["kind"] == "journal_unreadable"
+    assert f"{journal} cannot be read (it is no regular file)" in note.data["message"]
+    journal.rmdir()
+    aside.rename(journal)
+    fleet.run(supervisor, lambda: fleet.offsets(bad)[-1].done)
+    assert fleet.events(bad)[-1].type == "exit"
+
+
+def test_whatever_the_database_raises_the_next_round_comes(fleet: Any, monkeypatch: Any) -> None:
+    bot = fleet.add_bot()
+    supervisor = fleet.supervisor()
+    with monkeypatch.context() as broken:
+        broken.setattr(rows, "load_bots", raise_malformed)
+        supervisor.tick()
+        assert not supervisor.is_finished()
+
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
+
+
+def raise_malformed(_: Any) -> Any:
+    raise DatabaseError("SELECT", {}, Exception("database disk image is malformed"))
 
 
 def rows_now() -> int:
