@@ -288,7 +288,7 @@ class Stats(Payload):
 @_event("ready")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready(Payload):
-    """Config, model, balances and past candles are there, and every order is reconciled; trading may begin."""
+    """Config, model and balances are there and every order is reconciled; trading may begin."""
 
     reconciled_orders: int
     open_positions: int
