@@ -162,7 +162,7 @@ def list_positions(path: BotPath, query: PageQuery) -> Response:
 @api.get(f"{BOT}/events", responses={200: EventList})
 @needs(Role.VIEWER)
 def list_events(path: BotPath, query: EventsQuery) -> Response:
-    """What the bot wrote, newest first. Heartbeats are not listed: the last one is in the bot's health."""
+    """What the bot wrote, newest first. Of heartbeats one a minute is kept; the last is in its health."""
     with read(engine()) as connection:
         bot = queries.bot_row(connection, path.bot_id)
         rows = queries.event_rows(connection, bot.id, type_=query.type, limit=query.limit, before=query.before)

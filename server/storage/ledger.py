@@ -7,7 +7,7 @@ the day's statistics when it closes; a later correction replaces them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -39,6 +39,7 @@ from shared.events import (
 from shared.states import BotState, OrderState, PositionState, order_move_allowed
 from shared.units import ZERO
 
+_MINUTE_MS = 60_000
 SPAWNING, RUNNING, ENDED, SETTLED = "spawning", "running", "ended", "settled"
 """States of a run. `SETTLED`: ended, and its death no longer counts towards a crash loop."""
 
@@ -55,7 +56,7 @@ class BotRef:
 def apply_events(connection: Connection, bot: BotRef, run_id: str, envelopes: Sequence[Envelope]) -> None:
     """Book *envelopes*, which are in order and all of *run_id*. Raises ``ValueError`` for data that fits no schema."""
     fresh = _unseen(connection, run_id, envelopes)
-    kept = [_event_row(e) for e in fresh if e.type != Heartbeat.type]
+    kept = [_event_row(e) for e in _thinned(connection, bot.id, fresh)]
     if kept:
         connection.execute(insert(Event), kept)
     run = _Run(connection, bot, run_id)
@@ -65,6 +66,18 @@ def apply_events(connection: Connection, bot: BotRef, run_id: str, envelopes: Se
         if handler is not None:
             handler(run, envelope, payload)
     run.note_last_heartbeat()
+
+
+def _thinned(connection: Connection, bot_id: int, envelopes: Sequence[Envelope]) -> Iterator[Envelope]:
+    """*envelopes* without the heartbeats of a minute that already has one: those come every five seconds."""
+    newest = select(Event.ts).where(Event.bot_id == bot_id, Event.type == Heartbeat.type).order_by(Event.id.desc())
+    last_ms = connection.execute(newest.limit(1)).scalar_one_or_none()
+    for envelope in envelopes:
+        if envelope.type == Heartbeat.type:
+            if last_ms is not None and envelope.ts // _MINUTE_MS == last_ms // _MINUTE_MS:
+                continue
+            last_ms = envelope.ts
+        yield envelope
 
 
 def payload_of(envelope: Envelope) -> Payload | None:

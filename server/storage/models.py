@@ -296,7 +296,7 @@ class TradingStats(Table):
 
 
 class Event(Table):
-    """One JSON line of a run; heartbeats are not kept here, only the latest one on the bot."""
+    """One JSON line of a run; of heartbeats one a minute, and the latest on the bot."""
 
     __tablename__ = "events"
     __table_args__ = (

@@ -30,7 +30,8 @@ def test_killing_the_supervisor_again_and_again_loses_no_line_and_restarts_no_bo
 
     for bot in bots:
         on_disk = [(e["run_id"], e["seq"]) for e in fleet.journal_lines(bot) if e["type"] != "heartbeat"]
-        assert [(e.run_id, e.seq) for e in fleet.events(bot)] == on_disk
+        booked = [(e.run_id, e.seq) for e in fleet.events(bot) if e.type != "heartbeat"]  # these are thinned
+        assert booked == on_disk
         assert len(on_disk) > 700
         assert len(fleet.runs(bot)) == 1
         assert not fleet.dead_letters(bot)
@@ -51,7 +52,7 @@ def test_a_line_torn_by_a_kill_is_kept_as_a_dead_letter_and_the_next_run_starts_
     (letter,) = fleet.dead_letters(bot)
     assert letter.reason.startswith("torn")
     assert len(letter.line) == 30
-    first = [e for e in fleet.events(bot) if e.run_id == f"{bot}.1" and e.seq > 0]
+    first = [e for e in fleet.events(bot) if e.run_id == f"{bot}.1" and e.seq > 0 and e.type != "heartbeat"]
     assert len(first) == len(
         [e for e in fleet.journal_lines(bot) if e["run_id"] == f"{bot}.1" and e["type"] != "heartbeat"]
     )

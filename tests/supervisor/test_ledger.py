@@ -206,6 +206,16 @@ def test_a_corrected_result_replaces_the_first_one(ledger: Engine) -> None:
     assert (row.gains, row.losses_sum, row.holding_ms) == (0, Decimal("0.1"), 4000)
 
 
+def test_of_heartbeats_one_a_minute_is_kept(ledger: Engine) -> None:
+    beats = [replace(event(seq, heartbeat()), ts=seq * 20_000) for seq in range(1, 8)]  # 20 s to 140 s
+    apply(ledger, beats[:4])
+    apply(ledger, beats[4:])
+
+    with read(ledger) as connection:
+        kept = connection.execute(select(Event.ts).order_by(Event.id)).scalars().all()
+    assert kept == [20_000, 60_000, 120_000]
+
+
 def test_an_order_never_moves_back(ledger: Engine) -> None:
     late = [order(OrderState.NEW), order(OrderState.PARTIALLY_FILLED, "1"), intent()]
     apply(ledger, [event(1, order(OrderState.FILLED, "2")), *(event(n, p) for n, p in enumerate(late, start=2))])
