@@ -25,6 +25,7 @@ from bots.core.messages import (
     OrderRefused,
     PlaceOrder,
     PriceSeen,
+    QueryOrder,
     Quote,
     Refusal,
     Tick,
@@ -50,10 +51,11 @@ from shared.events import (
     Heartbeat,
     OrderIntent,
     Payload,
+    Position,
     Ready,
     Status,
 )
-from shared.states import BotState, DesiredState, Side
+from shared.states import BotState, DesiredState, Role, Side
 from shared.tickets import ControlDocument, RunTicket
 
 HEARTBEAT_S: Final = 5.0
@@ -89,7 +91,8 @@ class Live:
         self._trader = trader
         self._exchange = exchange
         self._journal = journal
-        inherited = tuple(f"{trader.id_prefix}-{key}-" for key in trader.orders.positions)
+        self._inherited = frozenset(trader.orders.positions)
+        inherited = tuple(f"{trader.id_prefix}-{key}-" for key in self._inherited)
         self._executor = Executor(
             exchange, self._on_outcome, self._on_error, lambda client_order_id: client_order_id.startswith(inherited)
         )
@@ -430,9 +433,19 @@ class Live:
             await asyncio.sleep(RECONCILE_S)
             self._ask_about_open_orders()
             try:
+                for key in self._inherited & self._trader.orders.positions.keys():
+                    await self._executor.rule_out(self._next_exit(self._trader.orders.positions[key]))
+            except Unreachable as error:
+                self._on_error("unreachable", f"orders: {error}")
+            try:
                 self._on_account(await self._exchange.account(self._trader.rules))
             except Unreachable as error:
                 self._on_error("unreachable", f"balances: {error}")
+
+    def _next_exit(self, position: Position) -> QueryOrder:
+        prefix = f"{self._trader.id_prefix}-{position.position_key}-{Role.EXIT.letter}"
+        numbers = [int(leg.client_order_id.removeprefix(prefix)) for leg in position.legs if leg.role is Role.EXIT]
+        return QueryOrder(client_order_id=f"{prefix}{1 + max(numbers, default=0)}", symbol=position.symbol)
 
     def _ask_about_open_orders(self) -> None:
         for question in self._trader.unsettled():

@@ -38,7 +38,8 @@ class Executor:
     """Runs commands as tasks on the event loop and hands each outcome to *feed*.
 
     *on_error* hears of what failed and was handled: a kind and a message. *may_exist* says of which orders an earlier
-    run may have sent a copy that its journal could not tell of: these are asked about before they are sent.
+    run may have sent a copy that its journal could not tell of: these are asked about before they are sent, until the
+    exchange knows no such order; those after it in the same row do not exist either.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Executor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: set[str] = set()
         self._cancelling: set[str] = set()
+        self._ruled_out: set[str] = set()
 
     def run(self, command: Command) -> None:
         """Start carrying out *command*. A question whose answer is on its way is not asked again."""
@@ -71,6 +73,11 @@ class Executor:
     async def settle(self, query: QueryOrder) -> None:
         """Find out the truth about one order and feed it; returns when it is known."""
         await self._ask(query.client_order_id, query.symbol)
+
+    async def rule_out(self, query: QueryOrder) -> None:
+        """Ask ahead about an order that may have to be sent later. Raises `KeysRefused`, `Unreachable`."""
+        if self._is_in_doubt(query.client_order_id):
+            await self._earlier_copy(query.client_order_id, query.symbol)
 
     async def close(self) -> None:
         """Drop what is under way; the next run asks again."""
@@ -106,11 +113,20 @@ class Executor:
             await self._ask(client_order_id, order.symbol)
 
     async def _find_or_place(self, order: PlaceOrder) -> OrderReport:
-        if self._may_exist(order.client_order_id):
-            report = await self._exchange.query(order.client_order_id, order.symbol)
+        if self._is_in_doubt(order.client_order_id):
+            report = await self._earlier_copy(order.client_order_id, order.symbol)
             if report is not None:
                 return report
         return await self._exchange.place(order)
+
+    def _is_in_doubt(self, client_order_id: str) -> bool:
+        return self._may_exist(client_order_id) and _row(client_order_id) not in self._ruled_out
+
+    async def _earlier_copy(self, client_order_id: str, symbol: str) -> OrderReport | None:
+        report = await self._exchange.query(client_order_id, symbol)
+        if report is None:
+            self._ruled_out.add(_row(client_order_id))
+        return report
 
     async def _cancel(self, command: CancelOrder) -> None:
         """Ask to cancel, then how the order ended; a repeated command only asks to cancel again."""
@@ -146,12 +162,18 @@ class Executor:
                     absent += report is None
                     if absent >= ABSENT_ANSWERS and time.monotonic() - began >= ABSENT_AFTER_S:
                         self._asking.discard(client_order_id)
+                        self._ruled_out.add(_row(client_order_id))
                         self._feed(OrderAbsent(client_order_id))
                         return
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
         finally:
             self._asking.discard(client_order_id)
+
+
+def _row(client_order_id: str) -> str:
+    """What the orders of one position and role have in common: all but their number."""
+    return client_order_id.rstrip("0123456789")
 
 
 def _is_complete(report: OrderReport) -> bool:

@@ -353,7 +353,8 @@ class Bot:
         dust = sum((Decimal(p["dust_cost"]) for p in ended), Decimal(0))
         quote = ledger["balances"]["USDT"]
         assert pnl == Decimal(quote["free"]) + Decimal(quote["locked"]) - Decimal(ledger["deposits"]["USDT"]) + dust
-        counters = self.all_events("stats")[-1]["counters"]
+        stats = self.all_events("stats")  # none before the first fill
+        counters = stats[-1]["counters"] if stats else {"pnl": "0", "trades": 0}
         assert (Decimal(counters["pnl"]), counters["trades"]) == (pnl, sum(p["status"] == "closed" for p in ended))
 
     def check_journals(self) -> None:

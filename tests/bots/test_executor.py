@@ -96,6 +96,7 @@ class Stage:
         self.exchange = FakeExchange()
         self.fed: list[Any] = []
         self.errors: list[str] = []
+        self.may_exist = False
         self.now = 0.0
         self._sleep = asyncio.sleep
         monkeypatch.setattr(executor.time, "monotonic", lambda: self.now)
@@ -109,7 +110,10 @@ class Stage:
         """Run *commands* at once, let everything happen, and return what was fed."""
 
         async def scene() -> None:
-            runner = Executor(self.exchange, self.fed.append, lambda kind, _: self.errors.append(kind))
+            exchange: Any = self.exchange
+            runner = Executor(
+                exchange, self.fed.append, lambda kind, _: self.errors.append(kind), lambda _: self.may_exist
+            )
             for command in commands:
                 runner.run(command)
             for _ in range(turns):
@@ -306,3 +310,61 @@ def test_closing_drops_what_is_under_way(stage):
     asyncio.run(scene())
 
     assert stage.fed == []
+
+
+# --- orders that an earlier run may have sent -----------------------------------------------------------------------
+
+EXIT = replace(ORDER, client_order_id="fabc-1-7-x1", side=Side.SELL)
+NEXT_EXIT = replace(EXIT, client_order_id="fabc-1-7-x2")
+
+
+def test_an_order_that_an_earlier_run_sent_is_found_and_not_sent_again(stage):
+    stage.may_exist = True
+    stage.exchange.query_answers = deque([FILLED])
+
+    assert stage.play(EXIT) == [FILLED]
+    assert stage.exchange.placed == []
+
+
+def test_once_the_exchange_knows_no_such_order_the_next_ones_are_sent_unasked(stage):
+    stage.may_exist = True
+    stage.exchange.query_answers = deque([None, Unreachable("503")])
+
+    stage.play(EXIT, then=lambda runner: runner.run(NEXT_EXIT))
+
+    assert stage.exchange.placed == ["fabc-1-7-x1", "fabc-1-7-x2"]
+
+
+def test_that_no_target_was_sent_says_nothing_about_exits(stage):
+    stage.may_exist = True
+    stage.exchange.query_answers = deque([None, FILLED])
+
+    stage.play(replace(EXIT, client_order_id="fabc-1-7-t1"), then=lambda runner: runner.run(EXIT))
+
+    assert stage.exchange.placed == ["fabc-1-7-t1"]
+
+
+def test_an_order_found_absent_after_an_outage_rules_out_the_next_ones(stage):
+    stage.may_exist = True
+    stage.exchange.query_answers = deque([Unreachable("503"), None])
+
+    stage.play(EXIT, then=lambda runner: runner.run(NEXT_EXIT))
+
+    assert OrderAbsent(EXIT.client_order_id) in stage.fed
+    assert stage.exchange.placed == ["fabc-1-7-x2"]
+
+
+def test_an_order_ruled_out_ahead_is_sent_while_queries_fail(stage):
+    stage.may_exist = True
+    stage.exchange.query_answers = deque([None, Unreachable("503")])
+
+    def then(runner: Executor) -> None:
+        async def look_ahead_and_place() -> None:
+            await runner.rule_out(QueryOrder(client_order_id=EXIT.client_order_id, symbol="BTCUSDT"))
+            runner.run(EXIT)
+
+        stage.task = asyncio.get_running_loop().create_task(look_ahead_and_place())
+
+    stage.play(then=then)
+
+    assert stage.exchange.placed == ["fabc-1-7-x1"]
