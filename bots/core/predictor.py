@@ -91,7 +91,9 @@ def _check_structure(model_text: bytes) -> int:
         )
     start, end = model_text.find(b"\nTree=0\n") + 1, model_text.find(b"\nend of trees")
     sizes = re.search(rb"\ntree_sizes=([\d ]+)\n", model_text[:start])
-    if not start or end < 0 or sizes is None:
+    rest = model_text[end:]
+    is_cut = b"\nfeature_importances:" in rest and b"\nend of parameters" not in rest
+    if not start or end < 0 or sizes is None or is_cut or not model_text.endswith(b"\n"):
         raise ModelRefused("The model is cut off or holds no tree. Upload the complete file again.")
     expected = [int(size) for size in sizes[1].split()]
     found = model_text.count(b"\nTree=", 0, end)

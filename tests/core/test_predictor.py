@@ -122,6 +122,11 @@ def test_a_model_that_was_cut_off_never_reaches_the_library(text, share):
     assert "cut off" in message
 
 
+@pytest.mark.parametrize("lost", [1, 10, 40, 100, 400])
+def test_a_model_that_lost_its_last_bytes_is_refused(text, lost):
+    assert "cut off" in refusal(text[:-lost])
+
+
 def test_a_model_with_bytes_missing_inside_never_reaches_the_library(text):
     middle = text.index(b"Tree=50")
 
