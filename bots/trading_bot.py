@@ -2,7 +2,7 @@
 
 Started by the supervisor with a run ticket on an inherited descriptor. First act: keep standard output for events and
 point it at standard error, so that a stray print never lands between JSON lines. Then the lock, the journal's memory,
-the model, the exchange, and `Live` until it is told to end. Exit codes: 0 wanted, 73 already running, 75 try again,
+the model, the exchange, and `Live` until it is told to end. Exit codes: 0 wanted, 73 already running,
 78 something a person must put right (the `exit` event says what).
 """
 
@@ -52,7 +52,6 @@ from shared.symbols import SymbolRules
 from shared.tickets import RunTicket
 
 EXIT_ALREADY_RUNNING: Final = 73
-EXIT_TRY_AGAIN: Final = 75
 EXIT_CONFIG: Final = 78
 CONNECT_PAUSE_S: Final = 2.0
 SAY_AGAIN_S: Final = 30.0
@@ -195,15 +194,25 @@ def load_or_guard_only(ticket: RunTicket, memory: Snapshot | None) -> Loaded:
             f"Mode {ticket.mode} on exchange {ticket.exchange} is not available; "
             "choose mode trade on exchange simulator."
         )
-    config = TradingConfig()
+    config = what_to_do_on_stop(ticket)
     try:
         config = load_config(ticket)
         fresh_strategy = load_strategy(ticket)
         return Loaded(config, fresh_strategy(config), fresh_strategy)
-    except FlotillaError as error:
+    except Exception as error:
         if memory is None or not memory.positions:
             raise
+        if not isinstance(error, FlotillaError):
+            log.exception("the strategy could not be built")
         return Loaded(config, trouble=f"{sentence(error)} Open positions are guarded, there are no entries.")
+
+
+def what_to_do_on_stop(ticket: RunTicket) -> TradingConfig:
+    """All defaults but `on_stop`, which holds even where the rest of the config cannot be read."""
+    try:
+        return TradingConfig(on_stop=ticket.document.config["on_stop"])
+    except (LookupError, TypeError, ValueError):
+        return TradingConfig()
 
 
 def load_config(ticket: RunTicket) -> TradingConfig:
@@ -264,6 +273,8 @@ def verified_model(path: str, sha256: str) -> bytes:
 
 def sentence(error: Exception) -> str:
     """The error's message with its fields, for people."""
+    if not isinstance(error, FlotillaError | KeysRefused):
+        return f"The strategy cannot be built ({type(error).__name__}: {error}); see the bot's log."
     fields = getattr(error, "fields", {})
     return " ".join([str(error), *(f"{name}: {reason}." for name, reason in fields.items())])
 

@@ -13,9 +13,35 @@ from typing import Any
 
 import pytest
 
+from bots import trading_bot
 from bots.core.feature_engineering import FEATURES
-from shared.states import DesiredState
+from shared.config import TradingConfig
+from shared.events import Counters, Position, Snapshot, Terms
+from shared.states import DesiredState, PositionState, Side
 from shared.tickets import ModelReference
+
+HOLDING = Snapshot(
+    last_event_ms=1,
+    counters=Counters(),
+    positions=[
+        Position(
+            position_key=1,
+            symbol="BTCUSDT",
+            side=Side.BUY,
+            status=PositionState.ACTIVE,
+            terms=Terms(
+                profit_target_pct=None,
+                stop_loss_pct=None,
+                holding_time=None,
+                take_profit_order="watched",
+                maker_order_timeout=60,
+                on_entry_timeout="cancel",
+            ),
+            opened_ms=1,
+            config_version=1,
+        )
+    ],
+)
 
 
 def is_open(position: dict) -> bool:
@@ -417,6 +443,51 @@ def test_a_position_is_guarded_to_its_end_even_when_the_config_is_lost(make_bot)
     assert bot.wait("position", is_closed)["exit_reason"] == "holding_time"
     assert "holding_time" in ends_with_a_sentence(bot)
     bot.check_books()
+
+
+def test_a_position_is_held_as_configured_even_when_the_config_is_lost(make_bot):
+    bot = make_bot(holding_time=1000, on_stop="hold")
+    bot.start()
+    bot.wait("position", is_open)
+    bot.kill()
+
+    bot.configure(holding_time="soon")
+    bot.start()
+    assert bot.stop() == 0
+
+    assert [order["side"] for order in bot.ledger()["orders"]] == ["BUY"]
+
+
+@pytest.mark.parametrize("error", [ImportError("no lightgbm"), RuntimeError("a bug")])
+def test_whatever_keeps_a_strategy_from_being_built_open_positions_are_guarded(make_bot, monkeypatch, error):
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(trading_bot, "build", broken)
+    bot = make_bot(on_stop="hold")
+
+    loaded = trading_bot.load_or_guard_only(bot.ticket, HOLDING)
+    assert loaded.strategy is None
+    assert loaded.trouble is not None
+    assert str(error) in loaded.trouble
+    assert loaded.config.on_stop == "hold"
+    with pytest.raises(type(error)):
+        trading_bot.load_or_guard_only(bot.ticket, None)
+
+
+@pytest.mark.parametrize(
+    ("config", "on_stop"),
+    [
+        ({"on_stop": "hold", "nonsense": 1}, "hold"),
+        ({"on_stop": "perhaps"}, TradingConfig().on_stop),
+        ({"nonsense": 1}, TradingConfig().on_stop),
+    ],
+)
+def test_what_happens_on_stop_outlives_an_unreadable_config(make_bot, config, on_stop):
+    bot = make_bot()
+    ticket = replace(bot.ticket, document=replace(bot.ticket.document, config=config))
+
+    assert trading_bot.load_or_guard_only(ticket, HOLDING).config.on_stop == on_stop
 
 
 def test_a_bot_that_only_guards_can_be_stopped_like_any_other(make_bot):
