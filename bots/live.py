@@ -64,6 +64,7 @@ RECONCILE_S: Final = 30.0
 NO_ENTRIES_AFTER_S: Final = 3.0
 REST_PRICE_AFTER_S: Final = 15.0
 RETRY_S: Final = 2.0
+ERROR_AGAIN_S: Final = 60.0
 HISTORY_S: Final = 3.0
 DELIVERED_KEPT: Final = 300
 
@@ -116,6 +117,7 @@ class Live:
         self._control = ticket.document.control
         self._account: AccountSeen | None = None
         self._errors: Counter[str] = Counter()
+        self._told_at: dict[tuple[str, str], float] = {}
         self._latencies_us: deque[float] = deque(maxlen=1024)
         self._lag_ms = 0.0
         self._last_candle: Candle | None = None
@@ -389,8 +391,13 @@ class Live:
             self._tell(Alert(kind="restart_needed", message=text))
 
     def _on_error(self, kind: str, message: str) -> None:
-        correlation_id = uuid.uuid4().hex[:12]
+        """Count it, and tell it: of what goes wrong again and again with one subject, only so much."""
         self._errors[kind] += 1
+        now, about = time.monotonic(), (kind, message.partition(":")[0])
+        self._told_at = {key: at for key, at in self._told_at.items() if now - at < ERROR_AGAIN_S}
+        if self._told_at.setdefault(about, now) != now:
+            return
+        correlation_id = uuid.uuid4().hex[:12]
         log.warning("%s (%s): %s", kind, correlation_id, message)
         self._tell(ErrorSeen(kind=kind, message=message, correlation_id=correlation_id))
 

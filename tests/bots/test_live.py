@@ -425,6 +425,41 @@ def test_history_is_joined_with_what_was_delivered_only_without_a_hole(history, 
     assert [c.open_ms // 1000 for c in _joined(candles(history), candles(delivered))] == joined
 
 
+def test_what_goes_wrong_again_and_again_is_told_once_a_minute_and_counted_each_time(stage, monkeypatch):
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: stage.events("ready"))
+        for number in range(5):
+            stage.live._on_error("query_failed", f"order a: try {number}")
+            stage.live._on_error("query_failed", f"order b: try {number}")
+            stage.live._on_error("cancel_failed", f"order a: try {number}")
+        assert [e["message"] for e in stage.events("error")] == ["order a: try 0", "order b: try 0", "order a: try 0"]
+        assert stage.live._heartbeat().errors == {"query_failed": 10, "cancel_failed": 5}
+        monkeypatch.setattr("bots.live.ERROR_AGAIN_S", 0.0)
+        stage.live._on_error("query_failed", "order a: try 6")
+        assert stage.events("error")[-1]["message"] == "order a: try 6"
+
+    stage.play(act)
+
+
+@pytest.mark.parametrize(("silenced", "reconcile_s"), [("_on_user_event", 0.3), ("_ask_about_open_orders", 1000.0)])
+def test_a_target_that_the_market_fills_is_learned_by_asking_or_by_the_stream(
+    stage, monkeypatch, silenced, reconcile_s
+):
+    monkeypatch.setattr("bots.live.RECONCILE_S", reconcile_s)
+    monkeypatch.setattr(Live, silenced, lambda *_: None)
+    changes = {"profit_target_pct": 0.00001, "holding_time": 1000, "cooldown": 0, "max_positions": 20}
+    stage.ticket.document.config.update(RESTING, **changes)
+
+    def rested(position: dict[str, Any]) -> bool:
+        return any(leg["role"] == "target" and leg["status"] == "filled" for leg in position["legs"])
+
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: any(is_closed(p) and rested(p) for p in stage.events("position")), 40)
+        monkeypatch.undo()  # stopping cancels the targets that still rest
+
+    stage.play(act)
+
+
 def test_a_stop_under_way_is_not_undone_by_the_server(stage):
     stage.ticket.document.config.update(holding_time=1000, on_stop="hold")
 
