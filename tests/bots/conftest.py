@@ -43,6 +43,11 @@ def wait_for(ask: Callable[[], Any], within_s: float = 20.0) -> Any:
         time.sleep(0.01)
 
 
+@pytest.fixture(name="wait_for", scope="session")
+def _wait_for() -> Callable[..., Any]:
+    return wait_for
+
+
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
     """Wait for a true answer."""
