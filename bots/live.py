@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any, Final
@@ -33,7 +31,7 @@ from bots.core.messages import (
 from bots.core.order_manager import Output
 from bots.core.strategy import Strategy
 from bots.core.trader import Event, Trader
-from bots.market.backfill import CandleRow, load_history
+from bots.market.backfill import CandleRow, joined, load_history
 from bots.market.user_stream import UserStream
 from bots.market.websocket_handler import MarketStream
 from bots.reporters.journal import Journal
@@ -41,14 +39,13 @@ from bots.trading.binance_client import report_from_execution
 from bots.trading.exchange import Exchange, KeysRefused, Unreachable
 from bots.trading.executor import Executor, Outcome
 from bots.utils.config_loader import ConfigLoader
+from bots.vitals import Vitals
 from shared.config import Applies, TradingConfig, applies_of, config_diff, config_document, parse_config
 from shared.errors import Refused
 from shared.events import (
     Alert,
     Balance,
     ConfigRejected,
-    ErrorSeen,
-    Heartbeat,
     OrderIntent,
     Payload,
     Position,
@@ -64,7 +61,6 @@ RECONCILE_S: Final = 30.0
 NO_ENTRIES_AFTER_S: Final = 3.0
 REST_PRICE_AFTER_S: Final = 15.0
 RETRY_S: Final = 2.0
-ERROR_AGAIN_S: Final = 60.0
 HISTORY_S: Final = 3.0
 DELIVERED_KEPT: Final = 300
 
@@ -116,10 +112,7 @@ class Live:
         self._status = Status(status=BotState.STARTING)
         self._control = ticket.document.control
         self._account: AccountSeen | None = None
-        self._errors: Counter[str] = Counter()
-        self._told_at: dict[tuple[str, str], float] = {}
-        self._latencies_us: deque[float] = deque(maxlen=1024)
-        self._lag_ms = 0.0
+        self._vitals = Vitals()
         self._last_candle: Candle | None = None
         self._candle_at = time.monotonic()
         self._candle_ms = trader.now_ms
@@ -281,7 +274,7 @@ class Live:
             except Unreachable as error:
                 self._on_error("unreachable", f"candles: {error}")
             else:
-                seconds = _joined(seconds, list(self._delivered))
+                seconds = joined(seconds, list(self._delivered))
                 if seconds:
                     break
             await asyncio.sleep(RETRY_S)
@@ -316,7 +309,7 @@ class Live:
         before = self._trader.tally.decisions
         self.feed(candle)
         if arrived and self._trader.tally.decisions != before:
-            self._latencies_us.append((time.perf_counter() - arrived) * 1e6)
+            self._vitals.decided(arrived)
 
     def _on_outcome(self, outcome: Outcome) -> None:
         self.feed(outcome)
@@ -391,15 +384,9 @@ class Live:
             self._tell(Alert(kind="restart_needed", message=text))
 
     def _on_error(self, kind: str, message: str) -> None:
-        """Count it, and tell it: of what goes wrong again and again with one subject, only so much."""
-        self._errors[kind] += 1
-        now, about = time.monotonic(), (kind, message.partition(":")[0])
-        self._told_at = {key: at for key, at in self._told_at.items() if now - at < ERROR_AGAIN_S}
-        if self._told_at.setdefault(about, now) != now:
-            return
-        correlation_id = uuid.uuid4().hex[:12]
-        log.warning("%s (%s): %s", kind, correlation_id, message)
-        self._tell(ErrorSeen(kind=kind, message=message, correlation_id=correlation_id))
+        error = self._vitals.error(kind, message)
+        if error is not None:
+            self._tell(error)
 
     # --- what goes on in the background ----------------------------------------------------------------------------
 
@@ -463,35 +450,11 @@ class Live:
         while True:
             due += HEARTBEAT_S
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            self._lag_ms = max(0.0, (time.monotonic() - due) * 1000)
+            self._vitals.lag_ms = max(0.0, (time.monotonic() - due) * 1000)
             due = max(due, time.monotonic() - HEARTBEAT_S)
-            self._tell(self._heartbeat())
+            streams = {"market": self._market.state, "user": self._user.state}
+            self._tell(self._vitals.heartbeat(self._trader, self._last_candle, streams))
             self._journal.rotate_if_large(self._trader.snapshot)
-
-    def _heartbeat(self) -> Heartbeat:
-        trader, candle = self._trader, self._last_candle
-        latencies = sorted(self._latencies_us)
-        return Heartbeat(
-            last_candle_ms=candle.end_ms if candle else None,
-            last_price=candle.close if candle else None,
-            loop_lag_ms=round(self._lag_ms, 3),
-            latency_p50_us=_quantile(latencies, 0.50),
-            latency_p99_us=_quantile(latencies, 0.99),
-            decisions=trader.tally.decisions,
-            above_threshold=trader.tally.above_threshold,
-            blocked=dict(trader.blocked),
-            best_score=trader.tally.best_score,
-            last_decision_ms=trader.tally.last_decision_ms,
-            decision_digest=trader.digest,
-            open_orders=trader.orders.open_orders,
-            positions=len(trader.orders.positions),
-            unrealised_pnl=trader.orders.unrealised(),
-            rss_mib=round(_rss_mib(), 1),
-            cpu_s=round(time.process_time(), 2),
-            config_version=trader.config_version,
-            errors=dict(self._errors),
-            streams={"market": self._market.state, "user": self._user.state},
-        )
 
     # --- what people see -------------------------------------------------------------------------------------------
 
@@ -530,27 +493,3 @@ def _without_restart_fields(current: TradingConfig, wanted: TradingConfig) -> tu
     changed = config_diff(config_document(current), config_document(wanted))
     waiting = [name for name in changed if applies_of(type(wanted), name) is Applies.RESTART]
     return wanted.model_copy(update={name: getattr(current, name) for name in waiting}), waiting
-
-
-def _joined(history: list[Candle], delivered: list[Candle]) -> list[Candle]:
-    """*history* up to the last of the *delivered* candles, completed with these; empty where a hole is between them."""
-    if not history or not delivered:
-        return []
-    last_ms, end_ms = delivered[-1].end_ms, history[-1].end_ms
-    joined = [candle for candle in history if candle.end_ms <= last_ms]
-    for candle in delivered:
-        if candle.open_ms >= end_ms:
-            if candle.open_ms > end_ms:
-                return []
-            joined.append(candle)
-            end_ms = candle.end_ms
-    return joined if joined and joined[-1].end_ms == last_ms else []
-
-
-def _quantile(ordered: list[float], fraction: float) -> float | None:
-    return round(ordered[min(int(len(ordered) * fraction), len(ordered) - 1)], 1) if ordered else None
-
-
-def _rss_mib() -> float:
-    with open("/proc/self/statm", "rb") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1_048_576

@@ -130,3 +130,18 @@ async def load_history(
     bars = await exchange.candles(symbol, interval, None, boundary, bars_needed)
     seconds = await exchange.candles(symbol, "1s", boundary, now_ms, LONGEST_GAP_S)
     return bars, seconds
+
+
+def joined(history: list[Candle], delivered: list[Candle]) -> list[Candle]:
+    """*history* up to the last of the *delivered* candles, completed with these; empty where a hole is between them."""
+    if not history or not delivered:
+        return []
+    last_ms, end_ms = delivered[-1].end_ms, history[-1].end_ms
+    joined = [candle for candle in history if candle.end_ms <= last_ms]
+    for candle in delivered:
+        if candle.open_ms >= end_ms:
+            if candle.open_ms > end_ms:
+                return []
+            joined.append(candle)
+            end_ms = candle.end_ms
+    return joined if joined and joined[-1].end_ms == last_ms else []

@@ -18,7 +18,8 @@ from bots.core.messages import PlaceOrder
 from bots.core.predictor import Predictor
 from bots.core.strategy import Strategy
 from bots.core.trader import Trader
-from bots.live import Live, _joined
+from bots.live import Live
+from bots.market import backfill
 from bots.reporters.journal import Journal
 from bots.strategies import build
 from bots.strategies.lightgbm_scalper import LightGBMConfig
@@ -422,7 +423,7 @@ def test_history_is_joined_with_what_was_delivered_only_without_a_hole(history, 
     def candles(seconds: list[int]) -> list[Candle]:
         return [Candle(second * 1000, 1000, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0, 0.0, 0.0) for second in seconds]
 
-    assert [c.open_ms // 1000 for c in _joined(candles(history), candles(delivered))] == joined
+    assert [c.open_ms // 1000 for c in backfill.joined(candles(history), candles(delivered))] == joined
 
 
 def test_what_goes_wrong_again_and_again_is_told_once_a_minute_and_counted_each_time(stage, monkeypatch):
@@ -433,8 +434,9 @@ def test_what_goes_wrong_again_and_again_is_told_once_a_minute_and_counted_each_
             stage.live._on_error("query_failed", f"order b: try {number}")
             stage.live._on_error("cancel_failed", f"order a: try {number}")
         assert [e["message"] for e in stage.events("error")] == ["order a: try 0", "order b: try 0", "order a: try 0"]
-        assert stage.live._heartbeat().errors == {"query_failed": 10, "cancel_failed": 5}
-        monkeypatch.setattr("bots.live.ERROR_AGAIN_S", 0.0)
+        counted = stage.live._vitals.heartbeat(stage.live._trader, None, {}).errors
+        assert counted == {"query_failed": 10, "cancel_failed": 5}
+        monkeypatch.setattr("bots.vitals.ERROR_AGAIN_S", 0.0)
         stage.live._on_error("query_failed", "order a: try 6")
         assert stage.events("error")[-1]["message"] == "order a: try 6"
 
