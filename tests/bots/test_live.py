@@ -449,14 +449,15 @@ def test_a_target_that_the_market_fills_is_learned_by_asking_or_by_the_stream(
 ):
     monkeypatch.setattr("bots.live.RECONCILE_S", reconcile_s)
     monkeypatch.setattr(Live, silenced, lambda *_: None)
-    changes = {"profit_target_pct": 0.00001, "holding_time": 1000, "cooldown": 0, "max_positions": 20}
+    # One tick above the entry: the market has to rise by that much once, whatever way it goes.
+    changes = {"profit_target_pct": 0.0000001, "holding_time": 1000, "cooldown": 0, "max_positions": 20}
     stage.ticket.document.config.update(RESTING, **changes)
 
     def rested(position: dict[str, Any]) -> bool:
         return any(leg["role"] == "target" and leg["status"] == "filled" for leg in position["legs"])
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: any(is_closed(p) and rested(p) for p in stage.events("position")), 40)
+        await stage.until(lambda: any(is_closed(p) and rested(p) for p in stage.events("position")), 90)
         monkeypatch.undo()  # stopping cancels the targets that still rest
 
     stage.play(act)
