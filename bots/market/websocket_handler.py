@@ -49,18 +49,11 @@ class MarketStream:
         self._candle_arrived = asyncio.Event()
         self._connections: set[ClientConnection] = set()
         self._last_candle_at: float | None = None
-        self._opened_at: float | None = None
         self.state = "connecting"
-
-    def silence_s(self) -> float:
-        """Seconds since the last candle arrived, or since the stream was first opened."""
-        since = self._last_candle_at or self._opened_at
-        return 0.0 if since is None else time.monotonic() - since
 
     async def run(self) -> None:
         """Keep a delivering connection open."""
         pause, patience = FIRST_PAUSE_S, SECOND_CONNECTION_S
-        self._opened_at = time.monotonic()
         readers: list[asyncio.Task[None]] = []
         try:
             while True:

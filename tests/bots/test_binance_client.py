@@ -205,8 +205,12 @@ def test_cancelling_an_order_that_has_ended_is_no_error(play):
     async def scene(me: Customer):
         order = me.order()
         await me.client.place(order)
+        ended = await me.client.query(order.client_order_id, "BTCUSDT")
+        assert ended.status.is_final
         await me.client.cancel(order.client_order_id, "BTCUSDT")
+        assert await me.client.query(order.client_order_id, "BTCUSDT") == ended
         await me.client.cancel("ftest-1-404-e1", "BTCUSDT")
+        assert await me.client.query("ftest-1-404-e1", "BTCUSDT") is None
 
     play(scene)
 

@@ -89,6 +89,8 @@ def play(monkeypatch):
                 finally:
                     task.cancel()
                     await asyncio.gather(task, return_exceptions=True)
+                coroutines = [other.get_coro().__qualname__ for other in asyncio.all_tasks()]
+                assert [name for name in coroutines if name.startswith("MarketStream.")] == []
 
         asyncio.run(whole())
 
@@ -137,7 +139,6 @@ def test_it_asks_for_the_candles_and_quotes_of_its_symbol(play):
         await until(lambda: watch.candles and watch.quotes)
         assert host.paths == ["/stream?streams=btcusdt@kline_1s/btcusdt@bookTicker"]
         assert stream.state == "live"
-        assert stream.silence_s() < 1
 
     play(behave, scene)
 
@@ -211,7 +212,6 @@ def test_quotes_alone_do_not_count_as_life(play):
     async def scene(stream, watch, host):
         await until(lambda: host.connections > 1)
         assert stream.state == "silent"
-        assert stream.silence_s() > 0.1
 
     play(behave, scene)
 
@@ -258,7 +258,6 @@ def test_a_host_that_is_down_is_tried_with_growing_pauses(play, monkeypatch):
     async def scene(stream, watch, host):
         await until(lambda: len(tried) >= 6)
         assert stream.state == "reconnecting"
-        assert stream.silence_s() > 0.3
 
     play(behave, scene)
 
@@ -288,7 +287,7 @@ def test_nothing_is_left_when_it_is_cancelled(play):
     async def scene(stream, watch, host):
         await until(lambda: host.connections > 1)
 
-    play(behave, scene)  # asyncio.run would not end, or warn, if a reader lived on
+    play(behave, scene)  # which looks for readers that live on
 
 
 def test_against_the_simulator_a_cut_line_costs_no_more_than_a_moment(simulator):
