@@ -56,7 +56,7 @@ class Setting(Table):
 
 
 class User(Table):
-    """A person. *role* is viewer, trader or admin."""
+    """A person. *role* is viewer, trader or admin; *preferences* are those of the pages (theme, keys, time zone)."""
 
     __tablename__ = "users"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -65,12 +65,13 @@ class User(Table):
     role: Mapped[str]
     created_ms: Mapped[int]
     disabled: Mapped[bool] = mapped_column(default=False)
+    preferences: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
 class ApiToken(Table):
-    """A revocable token: an opaque API token, a login's JWT (by its jti), or a bot run's token.
+    """A revocable token: an opaque API token, a login's JWT (by its jti), a page session, or a bot run's token.
 
-    Opaque secrets are kept as *prefix* and SHA-256 only. *kind* is api, login or bot; *bot_id* narrows a bot token.
+    Opaque secrets are kept as *prefix* and SHA-256 only. *kind* is api, login, page or bot; *bot_id* narrows a bot's.
     """
 
     __tablename__ = "api_tokens"
@@ -101,7 +102,10 @@ class Credential(Table):
 
 
 class Model(Table):
-    """A validated LightGBM model; its file is ``models/<sha256>.txt`` below the home folder."""
+    """A validated LightGBM model; its file is ``models/<sha256>.txt`` below the home folder.
+
+    *card* is what training wrote beside it (symbol, range, scores), if it was uploaded too.
+    """
 
     __tablename__ = "models"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -112,6 +116,7 @@ class Model(Table):
     trees: Mapped[int]
     features: Mapped[list[str]]
     schema_version: Mapped[str]
+    card: Mapped[dict[str, Any] | None]
     uploaded_by: Mapped[str]
     created_ms: Mapped[int]
     deleted_ms: Mapped[int | None]
@@ -137,12 +142,14 @@ class Bot(Table):
     credential_id: Mapped[int | None] = mapped_column(ForeignKey("credentials.id"))
     desired_state: Mapped[str] = mapped_column(default="stopped")
     halted: Mapped[bool] = mapped_column(default=False)
+    halt_reason: Mapped[str | None]
     config_version: Mapped[int] = mapped_column(default=1)
     generation: Mapped[int] = mapped_column(default=0)
     created_ms: Mapped[int]
     updated_ms: Mapped[int]
     archived_ms: Mapped[int | None]
     start_requests: Mapped[int] = mapped_column(default=0)
+    restart_requests: Mapped[int] = mapped_column(default=0)
 
     status: Mapped[str] = mapped_column(default="stopped")
     status_reason: Mapped[str | None]
@@ -161,7 +168,11 @@ class Bot(Table):
 
 
 class BotRun(Table):
-    """One process lifetime. The row is there before the process is forked."""
+    """One process lifetime. The row is there before the process is forked.
+
+    *kind* is supervised, manual (by hand on this host) or remote (by hand on another one, which posts its events);
+    *restart_requests* is the bot's when the run began: the bot's being higher means that a restart is wanted.
+    """
 
     __tablename__ = "bot_runs"
     __table_args__ = (UniqueConstraint("bot_id", "generation"),)
@@ -175,6 +186,11 @@ class BotRun(Table):
     exit_code: Mapped[int | None]
     exit_reason: Mapped[str | None]
     wanted: Mapped[bool] = mapped_column(default=False)
+    kind: Mapped[str] = mapped_column(default="supervised")
+    started_by: Mapped[str | None]
+    host: Mapped[str | None]
+    heard_ms: Mapped[int | None]
+    restart_requests: Mapped[int] = mapped_column(default=0)
 
 
 class TradingConfigVersion(Table):
@@ -189,6 +205,22 @@ class TradingConfigVersion(Table):
     diff: Mapped[dict[str, Any]]
     author: Mapped[str]
     created_ms: Mapped[int]
+
+
+class BotCommand(Table):
+    """A numbered one-shot command to a bot, such as ``close_positions``; part of its control until it is done."""
+
+    __tablename__ = "bot_commands"
+    __table_args__ = (UniqueConstraint("bot_id", "number"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    bot_id: Mapped[int] = mapped_column(ForeignKey("bots.id"))
+    number: Mapped[int]
+    verb: Mapped[str]
+    args: Mapped[dict[str, Any]]
+    author: Mapped[str]
+    created_ms: Mapped[int]
+    done_ms: Mapped[int | None]
+    result: Mapped[str | None]
 
 
 class TradingOrder(Table):
@@ -341,7 +373,7 @@ class DeadLetter(Table):
 
 
 class SupervisorBeat(Table):
-    """The supervisor's sign of life; one row."""
+    """The supervisor's sign of life; one row. *facts*: what the system page shows of it (clock offset, weight used)."""
 
     __tablename__ = "supervisor"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -349,6 +381,61 @@ class SupervisorBeat(Table):
     started_ms: Mapped[int]
     beat_ms: Mapped[int]
     journal_lag_bytes: Mapped[int] = mapped_column(default=0)
+    facts: Mapped[dict[str, Any] | None]
+
+
+class KillSwitch(Table):
+    """The latch over all bots; one row once it was ever used. *number* counts its uses."""
+
+    __tablename__ = "kill_switch"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    engaged: Mapped[bool]
+    close_positions: Mapped[bool]
+    engaged_ms: Mapped[int]
+    engaged_by: Mapped[str]
+    reason: Mapped[str]
+    released_ms: Mapped[int | None]
+    released_by: Mapped[str | None]
+    release_reason: Mapped[str | None]
+
+
+class AuditEntry(Table):
+    """What somebody changed, and from where (*via*: web, api, cli, telegram). Rows are only ever added."""
+
+    __tablename__ = "audit_log"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ts: Mapped[int] = mapped_column(index=True)
+    actor: Mapped[str]
+    via: Mapped[str]
+    action: Mapped[str]
+    bot_id: Mapped[int | None] = mapped_column(index=True)
+    target: Mapped[str | None]
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]
+    reason: Mapped[str | None]
+
+
+class Notification(Table):
+    """A message to people, written in the transaction that books its cause and sent afterwards.
+
+    *state* is queued, sent, failed (given up) or dropped (switched off, or a duplicate by *dedup_key*).
+    """
+
+    __tablename__ = "notifications"
+    __table_args__ = (Index(None, "state", "next_try_ms"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_ms: Mapped[int]
+    channel: Mapped[str]
+    kind: Mapped[str]
+    bot_id: Mapped[int | None] = mapped_column(ForeignKey("bots.id"))
+    dedup_key: Mapped[str | None] = mapped_column(unique=True)
+    text: Mapped[str]
+    state: Mapped[str] = mapped_column(default="queued")
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_try_ms: Mapped[int]
+    sent_ms: Mapped[int | None]
+    error: Mapped[str | None]
 
 
 class IdempotencyKey(Table):
