@@ -35,7 +35,8 @@ from server.settings import Settings, load_settings
 from server.storage.engine import MIGRATIONS, engine_options, tune
 from server.storage.model_files import MAX_BYTES
 from server.storage.models import db
-from server.web import pages
+from server.web.pages import web
+from server.web.sign_in import to_login
 from shared.errors import FlotillaError
 
 THREADS = 64
@@ -107,7 +108,7 @@ def create_app(settings: Settings | None = None) -> App:
         credentials.api,
     ):
         app.register_api(api)
-    app.register_blueprint(pages.web)
+    app.register_blueprint(web)
     app.add_url_rule("/api/docs", "docs", public(lambda: redirect("/api/swagger")))
     wire.register_errors(app)
     return app
@@ -201,7 +202,7 @@ def _configure(app: App, settings: Settings, vault: Vault, *, unguarded: frozens
             return None
         g.caller = identify(request, engine, vault)
         if g.caller is None and request.blueprint == "web":
-            return pages.to_login()
+            return to_login()
         allow(g.caller, need, (request.view_args or {}).get("bot_id"))
         if g.caller.by_cookie and request.method in _CHANGING:
             csrf.protect()

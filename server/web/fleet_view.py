@@ -9,12 +9,11 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from server.storage.times import iso
+from server.web.formats import Pnl, clock, duration, pnl, price, split_symbol
 from shared.states import BotState, DesiredState, PositionState
 from shared.units import ZERO, plain
 
 STALE_MS = 30_000
-_QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "EUR", "USD", "BTC", "ETH", "BNB")
 _ICONS = {
     BotState.STOPPED: "off",
     BotState.STARTING: "spin",
@@ -40,16 +39,6 @@ class Button:
     label: str
     icon: str
     why_not: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pnl:
-    """An amount in quote: *text* has sign and two decimals or more, *exact* every digit."""
-
-    text: str
-    exact: str
-    css: str
-    arrow: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,49 +115,6 @@ def summary(bots: Sequence[Mapping[str, Any]]) -> list[str]:
         if count:
             words.append(f"{count} {status.value}")
     return words
-
-
-def split_symbol(symbol: str) -> tuple[str, str]:
-    """Base and quote asset as a person reads the symbol; the quote is empty if it is none of the usual ones."""
-    for quote in _QUOTES:
-        if symbol.endswith(quote) and len(symbol) > len(quote):
-            return symbol[: -len(quote)], quote
-    return symbol, ""
-
-
-def pnl(amount: Decimal) -> Pnl:
-    """An amount with its sign and direction."""
-    if amount == ZERO:
-        return Pnl(text="0.00", exact="0", css="muted", arrow="")
-    shown = f"{abs(amount):,.2f}" if abs(amount) >= Decimal("0.01") else f"{abs(amount):,.6f}"
-    up = amount > 0
-    sign = "+" if up else "−"
-    return Pnl(text=sign + shown, exact=sign + plain(abs(amount)), css="up" if up else "down", arrow="▲" if up else "▼")
-
-
-def price(amount: Decimal) -> str:
-    """A price with as many decimals as its size needs: ``97,288.00``, ``0.7123``."""
-    decimals = 2 if amount >= 100 else 4 if amount >= Decimal("0.1") else 8
-    return f"{amount:,.{decimals}f}"
-
-
-def duration(ms: int) -> str:
-    """``8 s``, ``14 min``, ``3 h 20 min``, ``2 d 4 h``."""
-    seconds = max(0, ms) // 1000
-    if seconds < 120:
-        return f"{seconds} s"
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
-    if minutes < 120:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{hours} h {minutes % 60} min"
-    return f"{days} d {hours % 24} h"
-
-
-def clock(ms: int) -> str:
-    """``2026-11-20 14:32:08 UTC``."""
-    text = iso(ms) or ""
-    return f"{text[:10]} {text[11:19]} UTC"
 
 
 def _position(held: Sequence[Row[Any]], base: str) -> tuple[str, str | None]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from server.storage.times import day_of, now_ms
-from server.web.fleet_view import duration, pnl, split_symbol
-from server.web.pages import local_path
+from server.web.formats import duration, pnl, split_symbol
+from server.web.sign_in import local_path
 
 Make = Callable[..., Any]
 

@@ -122,6 +122,7 @@ def test_everything_works_without_javascript(open_page: Make, fleet: list[int]):
     page.get_by_role("button", name="Pause a-trader").click()
 
     expect(page.get_by_text("wanted: paused")).to_be_visible()
+    page.get_by_role("link", name="account, theme, sign out").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 

@@ -1,0 +1,64 @@
+"""How pages write amounts, prices, ages and times; one way for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from server.storage.times import iso
+from shared.units import ZERO, plain
+
+_QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "EUR", "USD", "BTC", "ETH", "BNB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pnl:
+    """An amount in quote: *text* has sign and two decimals or more, *exact* every digit."""
+
+    text: str
+    exact: str
+    css: str
+    arrow: str
+
+
+def split_symbol(symbol: str) -> tuple[str, str]:
+    """Base and quote asset as a person reads the symbol; the quote is empty if it is none of the usual ones."""
+    for quote in _QUOTES:
+        if symbol.endswith(quote) and len(symbol) > len(quote):
+            return symbol[: -len(quote)], quote
+    return symbol, ""
+
+
+def pnl(amount: Decimal) -> Pnl:
+    """An amount with its sign and direction."""
+    if amount == ZERO:
+        return Pnl(text="0.00", exact="0", css="muted", arrow="")
+    shown = f"{abs(amount):,.2f}" if abs(amount) >= Decimal("0.01") else f"{abs(amount):,.6f}"
+    up = amount > 0
+    sign = "+" if up else "−"
+    return Pnl(text=sign + shown, exact=sign + plain(abs(amount)), css="up" if up else "down", arrow="▲" if up else "▼")
+
+
+def price(amount: Decimal) -> str:
+    """A price with as many decimals as its size needs: ``97,288.00``, ``0.7123``."""
+    decimals = 2 if amount >= 100 else 4 if amount >= Decimal("0.1") else 8
+    return f"{amount:,.{decimals}f}"
+
+
+def duration(ms: int) -> str:
+    """``8 s``, ``14 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    seconds = max(0, ms) // 1000
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
+    if minutes < 120:
+        return f"{minutes} min"
+    if hours < 48:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days} d {hours % 24} h"
+
+
+def clock(ms: int) -> str:
+    """``2026-11-20 14:32:08 UTC``."""
+    text = iso(ms) or ""
+    return f"{text[:10]} {text[11:19]} UTC"
