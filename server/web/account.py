@@ -1,4 +1,4 @@
-"""A person's own page: theme, colours of gains, keys, signing out; and the menu for phones, in place of the header's."""
+"""A person's own page: theme, colours of gains, keys, signing out; and the menu that phones get for the header's."""
 
 from __future__ import annotations
 
