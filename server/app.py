@@ -27,9 +27,10 @@ from waitress.server import create_server
 
 from server.api import auth, bots, credentials, health, models, strategies, trading, wire
 from server.logs import log_to
-from server.security.auth import LOGIN_LASTS_S, identify, load_page_user
+from server.security.auth import identify
 from server.security.roles import allow, need_of, public
 from server.security.secrets import Vault, load_vault
+from server.security.sessions import load_page_user
 from server.security.users import FIRST_ADMIN, first_start
 from server.settings import Settings, load_settings
 from server.storage.engine import MIGRATIONS, engine_options, tune
@@ -170,7 +171,7 @@ def _configure(app: App, settings: Settings, vault: Vault, *, unguarded: frozens
         # Browsers send a host's cookies to all of its ports; the name keeps two instances apart.
         SESSION_COOKIE_NAME=f"flotilla_session_{settings.port}",
         SESSION_COOKIE_SAMESITE="Lax",
-        PERMANENT_SESSION_LIFETIME=timedelta(seconds=LOGIN_LASTS_S),
+        PERMANENT_SESSION_LIFETIME=timedelta(days=31),  # when the session ends its row says, on the server
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
         SQLALCHEMY_DATABASE_URI=settings.database_url,

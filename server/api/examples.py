@@ -170,11 +170,22 @@ CREDENTIAL: dict[str, Any] = {
 TOKEN: dict[str, Any] = {
     "id": 5,
     "name": "backup script",
+    "owner": "admin",
     "role": "viewer",
     "prefix": "fla_Zk3q9d2x",
     "created_at": _AT,
     "expires_at": None,
     "last_used_at": None,
+}
+SESSION: dict[str, Any] = {
+    "id": 9,
+    "kind": "page",
+    "username": "admin",
+    "program": "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0",
+    "is_this": True,
+    "created_at": _AT,
+    "expires_at": "2026-11-21T02:32:08.000Z",
+    "last_used_at": _AT,
 }
 HEALTH: dict[str, Any] = {
     "id": 3,
@@ -207,6 +218,7 @@ EventList = list_of(schemas.Event, EVENT)
 ModelList = list_of(schemas.Model, MODEL)
 StrategyList = list_of(schemas.Strategy, STRATEGY)
 CredentialList = list_of(schemas.Credential, CREDENTIAL)
+SessionList = list_of(schemas.Session, SESSION)
 TokenList = list_of(schemas.Token, TOKEN)
 ConfigVersionList = list_of(
     schemas.ConfigVersion,

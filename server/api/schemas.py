@@ -95,6 +95,7 @@ class TokenBody(Taken):
 class Token(Given):
     id: int
     name: str
+    owner: str | None = Field(description="Whose it is; empty for the token of this machine's own tools.")
     role: str
     prefix: str
     created_at: str
@@ -104,6 +105,17 @@ class Token(Given):
 
 class NewToken(Token):
     token: str = Field(description="The secret; it is shown this one time.")
+
+
+class Session(Given):
+    id: int
+    kind: Literal["login", "page"] = Field(description="login: through the API; page: in a browser.")
+    username: str
+    program: str = Field(description="How the browser or program names itself.")
+    is_this: bool = Field(description="Whether this very request was made in it.")
+    created_at: str
+    expires_at: str
+    last_used_at: str | None
 
 
 class CredentialBody(Taken):

@@ -27,6 +27,11 @@ class Role(StrEnum):
 _RANK = {Role.VIEWER: 1, Role.TRADER: 2, Role.ADMIN: 3}
 
 
+def lesser(one: str, other: str) -> Role:
+    """The role that may do less."""
+    return min(Role(one), Role(other), key=_RANK.__getitem__)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who makes a request. *bot_id* is set for a bot's token only; *token_id* is the row that logout revokes."""

@@ -1,7 +1,7 @@
 """Opaque tokens: random secrets of which only a prefix and a SHA-256 are kept. All of them can be revoked.
 
-Three kinds of rows share the table: ``api`` (long-lived, for scripts and the local tools), ``bot`` (one run's own), and
-``login`` (a JWT, known by its jti; made in `server.security.auth`).
+Four kinds of rows share the table: ``api`` (long-lived, for scripts and the local tools), ``bot`` (one run's own), and
+those of `server.security.sessions`: ``login`` (a JWT, known by its jti) and ``page`` (a browser's session).
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.exc import DBAPIError
 
+from server.security.roles import lesser
 from server.security.secrets import write_private_file
 from server.settings import Settings
-from server.storage.engine import write
+from server.storage.engine import write_if_free
 from server.storage.models import ApiToken, User
 from server.storage.times import now_ms
 
-API, BOT, LOGIN = "api", "bot", "login"
+log = structlog.get_logger(__name__)
+
+API, BOT, LOGIN, PAGE = "api", "bot", "login", "page"
 BOT_ROLE = "bot"
 _PREFIX_LENGTH = 12
 _USE_NOTED_EVERY_MS = 60_000
@@ -27,7 +32,10 @@ _USE_NOTED_EVERY_MS = 60_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundToken:
-    """A valid token's row. *username* is whose it is; tokens made at first start belong to nobody."""
+    """A valid token's row. *username* is whose it is; tokens made at first start belong to nobody.
+
+    *role* is at most its user's present one: who loses a role loses it in all tokens.
+    """
 
     id: int
     kind: str
@@ -66,7 +74,7 @@ def find_token(connection: Connection, secret: str) -> FoundToken | None:
     if not secret.startswith("fl"):
         return None
     rows = connection.execute(
-        select(ApiToken, User.username, User.disabled)
+        select(ApiToken, User.username, User.disabled, User.role.label("user_role"))
         .join(User, User.id == ApiToken.user_id, isouter=True)
         .where(ApiToken.prefix == secret[:_PREFIX_LENGTH], ApiToken.kind.in_([API, BOT]))
     )
@@ -77,7 +85,7 @@ def find_token(connection: Connection, secret: str) -> FoundToken | None:
                 id=row.id,
                 kind=row.kind,
                 name=row.name,
-                role=row.role,
+                role=row.role if row.user_role is None else lesser(row.role, row.user_role),
                 user_id=row.user_id,
                 username=row.username,
                 bot_id=row.bot_id,
@@ -86,11 +94,15 @@ def find_token(connection: Connection, secret: str) -> FoundToken | None:
     return None
 
 
-def note_use(engine: Engine, token: FoundToken) -> None:
-    """Remember when a long-lived token was last used, to the minute."""
-    if token.kind == API and now_ms() - (token.last_used_ms or 0) > _USE_NOTED_EVERY_MS:
-        with write(engine) as connection:
-            connection.execute(update(ApiToken).where(ApiToken.id == token.id).values(last_used_ms=now_ms()))
+def note_use(engine: Engine, token_id: int, last_used_ms: int | None) -> None:
+    """Remember when a token or session was last used, to the minute, if the database can be written right now."""
+    if now_ms() - (last_used_ms or 0) <= _USE_NOTED_EVERY_MS:
+        return
+    try:
+        with write_if_free(engine) as connection:
+            connection.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used_ms=now_ms()))
+    except DBAPIError as error:
+        log.debug("token_use_not_noted", token_id=token_id, error=str(error.orig))
 
 
 def ensure_cli_token(connection: Connection, settings: Settings) -> None:

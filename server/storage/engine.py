@@ -78,6 +78,24 @@ def write(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def write_if_free(engine: Engine) -> Iterator[Connection]:
+    """Like `write`, but raises ``OperationalError`` at once where another writer would have to be waited for."""
+    with engine.connect().execution_options(**{_IMMEDIATE: True}) as connection:
+        if engine.dialect.name != "sqlite":
+            with connection.begin():
+                yield connection
+            return
+        raw: Any = connection.connection.driver_connection
+        (waits_ms,) = raw.execute("PRAGMA busy_timeout").fetchone()
+        raw.execute("PRAGMA busy_timeout=0")
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            raw.execute(f"PRAGMA busy_timeout={waits_ms}")
+
+
 def migrate(settings: Settings) -> None:
     """Create the database or bring it up to date. Safe when several processes do so at once."""
     settings.make_home()

@@ -6,15 +6,17 @@ from urllib.parse import urlsplit
 
 from flask import redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import login_user, logout_user
+from flask_login import current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError, validate_csrf
 from wtforms.validators import ValidationError
 
 from server.api.auth import FAILED_LOGIN_LIMIT, LOGIN_LIMIT, is_failed_login, login_key
-from server.api.wire import engine, limiter
-from server.security.auth import PageUser
+from server.api.wire import caller, engine, limiter
+from server.security.auth import revoke
 from server.security.roles import Role, needs, public
+from server.security.sessions import open_session
 from server.security.users import check_password
+from server.storage.engine import write
 from server.web.shell import web
 
 
@@ -41,16 +43,22 @@ def sign_in() -> ResponseReturnValue:
     if user is None:
         error = "Name and password do not match."
         return render_template("login.html", next=target, username=username, error=error), 401
+    with write(engine()) as connection:
+        if current_user.is_authenticated:
+            revoke(connection, current_user.session_id)
+        page_user = open_session(connection, user, request.user_agent.string)
     session.clear()
     session.permanent = True
-    login_user(PageUser(user))
+    login_user(page_user)
     return redirect(target or url_for("web.fleet_page"), 303)
 
 
 @web.post("/logout")
 @needs(Role.VIEWER)
 def sign_out() -> ResponseReturnValue:
-    """End the session."""
+    """End the session, on the server too: a copy of its cookie is worth nothing afterwards."""
+    with write(engine()) as connection:
+        revoke(connection, caller().token_id or 0)
     logout_user()
     session.clear()
     return redirect(url_for("web.login_page"), 303)

@@ -161,6 +161,59 @@ def test_a_long_lived_token_is_shown_once_works_and_can_be_ended(api: Any, api_a
     assert api.delete(f"/api/tokens/{made['id']}").status_code == 404
 
 
+def test_a_token_has_at_most_its_owners_role(api_as: Callable[..., Any]):
+    viewer, trader = api_as("viewer"), api_as("trader")
+
+    assert viewer.post("/api/tokens", {"name": "mine", "role": "viewer"}).status_code == 201
+    assert viewer.post("/api/tokens", {"name": "more", "role": "trader"}).status_code == 403
+    assert trader.post("/api/tokens", {"name": "more", "role": "admin"}).status_code == 403
+
+
+def test_who_loses_a_role_loses_it_in_all_tokens(api_as: Callable[..., Any], engine: Any):
+    me = api_as(None)
+    me.token = log_in(me).json["access_token"]
+    script = api_as(None)
+    script.token = me.post("/api/tokens", {"name": "script", "role": "admin"}).json["token"]
+    assert script.get("/api/credentials").status_code == 200
+
+    with write(engine) as connection:
+        connection.execute(update(User).where(User.username == "admin").values(role="viewer"))
+
+    assert script.get("/api/credentials").status_code == 403
+    assert script.get("/api/bots").status_code == 200
+
+
+def test_tokens_and_sessions_are_seen_and_ended_by_their_owner_and_by_admins(api: Any, api_as: Callable[..., Any]):
+    trader, viewer = api_as(None), api_as(None)
+    trader.token, viewer.token = (
+        log_in(trader, "trader").json["access_token"],
+        log_in(viewer, "viewer").json["access_token"],
+    )
+    made = trader.post("/api/tokens", {"name": "mine", "role": "viewer"}).json
+    (session,) = trader.get("/api/sessions").json["items"]
+
+    assert [t["owner"] for t in trader.get("/api/tokens").json["items"]] == ["trader"]
+    assert viewer.get("/api/tokens").json["items"] == []
+    assert viewer.delete(f"/api/tokens/{made['id']}").status_code == 404
+    assert viewer.delete(f"/api/sessions/{session['id']}").status_code == 404
+    assert {s["username"] for s in api.get("/api/sessions").json["items"]} == {"trader", "viewer"}
+    assert (session["kind"], session["is_this"]) == ("login", True)
+
+    assert api.delete(f"/api/tokens/{made['id']}").status_code == 204
+    assert trader.delete(f"/api/sessions/{session['id']}").status_code == 204
+    assert trader.get("/api/tokens").status_code == 401
+
+
+def test_a_token_of_nobody_sees_no_tokens_and_no_sessions_of_others(
+    api_as: Callable[..., Any], page: Callable[..., Any]
+):
+    page()
+    viewer = api_as("viewer")
+
+    assert viewer.get("/api/tokens").json["items"] == []
+    assert viewer.get("/api/sessions").json["items"] == []
+
+
 def test_logging_in_often_passes_and_guessing_does_not(api_as: Callable[..., Any]):
     me = api_as(None)
     assert [log_in(me).status_code for _ in range(3)] == [200] * 3
