@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, jsonify
 from sqlalchemy import Connection
 
-from server.api.examples import BotList, EventList, OrderList
+from server.api.examples import BotList, EventList, LogLineList, OrderList
 from server.api.schemas import (
     Bot,
     BotChanges,
@@ -17,14 +17,16 @@ from server.api.schemas import (
     BotStatus,
     Control,
     EventsQuery,
+    LogsQuery,
     NewBot,
     Stats,
 )
-from server.api.wire import PageQuery, blueprint, caller, engine, keyed, page_of, with_etag
+from server.api.wire import PageQuery, blueprint, caller, engine, keyed, page_of, to_cursor, with_etag
 from server.security.roles import Role, needs
 from server.storage import fleet, queries
 from server.storage.engine import read, write
 from server.storage.figures import stats_document
+from server.storage.log_lines import log_lines
 from server.storage.times import now_ms
 from shared.errors import Refused
 
@@ -167,6 +169,24 @@ def list_events(path: BotPath, query: EventsQuery) -> Response:
         bot = queries.bot_row(connection, path.bot_id)
         rows = queries.event_rows(connection, bot.id, type_=query.type, limit=query.limit, before=query.before)
     return jsonify(page_of(rows, query.limit, queries.event_document))
+
+
+@api.get(f"{BOT}/logs", responses={200: LogLineList})
+@needs(Role.VIEWER)
+def list_log_lines(path: BotPath, query: LogsQuery) -> Response:
+    """What the bot did in readable lines, newest first. A page can be short and yet not be the last one."""
+    with read(engine()) as connection:
+        bot = queries.bot_row(connection, path.bot_id)
+        lines, before = log_lines(
+            connection,
+            bot.id,
+            limit=query.limit,
+            level=query.level,
+            search=query.search,
+            before=query.before,
+            after=query.after,
+        )
+    return jsonify({"items": [asdict(line) for line in lines], "next_cursor": before and to_cursor(before)})
 
 
 @api.get(f"{BOT}/control", responses={200: Control, 304: None})

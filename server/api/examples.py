@@ -124,6 +124,14 @@ EVENT: dict[str, Any] = {
     "type": "status",
     "data": {"status": "running", "reason": None},
 }
+LOG_LINE: dict[str, Any] = {
+    "id": 4712,
+    "ts": _MS,
+    "run_id": "3.7",
+    "type": "fill",
+    "level": "info",
+    "text": "Fill: BUY 0.0589 ETHUSDT at 3388.1, fee 0.0000589 ETH, maker, trade 901",
+}
 FIGURES: dict[str, Any] = {
     "trades": 12,
     "wins": 8,
@@ -215,6 +223,7 @@ BotList = list_of(schemas.Bot, BOT)
 OrderList = list_of(schemas.Order, ORDER)
 FillList = list_of(schemas.Fill, FILL)
 EventList = list_of(schemas.Event, EVENT)
+LogLineList = list_of(schemas.LogLine, LOG_LINE)
 ModelList = list_of(schemas.Model, MODEL)
 StrategyList = list_of(schemas.Strategy, STRATEGY)
 CredentialList = list_of(schemas.Credential, CREDENTIAL)

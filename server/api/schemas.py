@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, field_validator
 
 from server.api.wire import MAX_ID, PageQuery, documented
+from server.storage.log_lines import Level
 from shared.states import BotState, DesiredState, PositionState
 
 Name = Annotated[
@@ -67,6 +68,21 @@ class OrdersQuery(PageQuery):
 
 class EventsQuery(PageQuery):
     type: Word | None = Field(None, description="Only events of this type.", json_schema_extra={"example": "fill"})
+
+
+class LogsQuery(PageQuery):
+    level: Level = Field(
+        Level.DEBUG, description="Lines of this level and above.", json_schema_extra={"example": "warning"}
+    )
+    search: str = Field(
+        "",
+        max_length=200,
+        description="Only lines that contain this, in any case.",
+        json_schema_extra={"example": "eth"},
+    )
+    after: int | None = Field(
+        None, ge=0, le=2**63 - 1, description="Only lines with a higher id.", json_schema_extra={"example": 4711}
+    )
 
 
 # Login and tokens
@@ -353,6 +369,15 @@ class Event(Given):
     ts: int
     type: str
     data: dict[str, Any]
+
+
+class LogLine(Given):
+    id: int = Field(description="Rises from line to line; follow with `after`.")
+    ts: int = Field(description="UTC ms.")
+    run_id: str
+    type: str = Field(description="Type of the event that the line tells.")
+    level: Level
+    text: str
 
 
 class Figures(Given):

@@ -264,11 +264,12 @@ def page_of(rows: Sequence[Any], limit: int, to_document: Callable[[Any], dict[s
     shown = rows[:limit]
     return {
         "items": [to_document(row) for row in shown],
-        "next_cursor": _to_cursor(shown[-1].id) if more else None,
+        "next_cursor": to_cursor(shown[-1].id) if more else None,
     }
 
 
-def _to_cursor(row_id: int) -> str:
+def to_cursor(row_id: int) -> str:
+    """What a caller sends back to go on below *row_id*."""
     return base64.urlsafe_b64encode(str(row_id).encode()).decode().rstrip("=")
 
 
