@@ -25,7 +25,7 @@ from flask_wtf import CSRFProtect
 from sqlalchemy import Engine
 from waitress.server import create_server
 
-from server.api import auth, bots, credentials, health, models, strategies, trading, wire
+from server.api import audit, auth, bots, credentials, health, models, strategies, trading, verbs, wire
 from server.logs import log_to
 from server.security.auth import identify
 from server.security.roles import allow, need_of, public
@@ -104,9 +104,11 @@ def create_app(settings: Settings | None = None) -> App:
         auth.api,
         strategies.api,
         bots.api,
+        verbs.api,
         trading.api,
         models.api,
         credentials.api,
+        audit.api,
     ):
         app.register_api(api)
     app.register_blueprint(web)

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from shared.errors import FlotillaError
+from shared.halt import HALT_FILE
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -57,6 +58,11 @@ class Settings:
     def cli_token_file(self) -> Path:
         """An admin token for tools on this machine."""
         return self.home / "cli.token"
+
+    @property
+    def halt_file(self) -> Path:
+        """While it is there, no bot of this home opens a position: the kill switch that needs no server."""
+        return self.home / HALT_FILE
 
     def model_file(self, sha256: str) -> Path:
         """Where the model with this content lives."""

@@ -52,7 +52,7 @@ def create_bot(body: NewBot) -> tuple[Response, int]:
     """Create a bot, stopped."""
 
     def create(connection: Connection) -> tuple[dict[str, Any], int]:
-        bot_id = fleet.create_bot(connection, body.model_dump(), caller().name)
+        bot_id = fleet.create_bot(connection, body.model_dump(), caller().author)
         return queries.bot_document(connection, bot_id), 201
 
     document, status = keyed(create)
@@ -76,7 +76,7 @@ def change_bot(path: BotPath, body: BotChanges) -> Response:
     if empty:
         raise Refused(f"{len(empty)} field(s) cannot be accepted.", fields=empty)
     with write(engine()) as connection:
-        fleet.change_bot(connection, path.bot_id, changes, caller().name)
+        fleet.change_bot(connection, path.bot_id, changes, caller().author)
         return jsonify(queries.bot_document(connection, path.bot_id))
 
 
@@ -85,28 +85,8 @@ def change_bot(path: BotPath, body: BotChanges) -> Response:
 def delete_bot(path: BotPath) -> tuple[str, int]:
     """Archive a bot that is stopped and flat; its history stays."""
     with write(engine()) as connection:
-        fleet.archive_bot(connection, path.bot_id)
+        fleet.archive_bot(connection, path.bot_id, caller().author)
     return "", 204
-
-
-def _verb(name: str, summary: str) -> None:
-    @needs(Role.TRADER)
-    def ask(path: BotPath) -> tuple[Response, int]:
-        def change(connection: Connection) -> tuple[dict[str, Any], int]:
-            fleet.VERBS[name](connection, path.bot_id)
-            return queries.bot_document(connection, path.bot_id), 202
-
-        document, status = keyed(change)
-        return jsonify(document), status
-
-    ask.__name__, ask.__doc__ = f"{name}_bot", summary
-    api.post(f"{BOT}/{name}", responses={202: Bot})(ask)
-
-
-_verb("start", "Let the bot trade. Asking again after it gave up lets it try again.")
-_verb("stop", "End the bot in order; what becomes of its positions is `on_stop` in its config.")
-_verb("pause", "No new entries; open positions stay guarded.")
-_verb("resume", "Entries again.")
 
 
 @api.get(f"{BOT}/status", responses={200: BotStatus})

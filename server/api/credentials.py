@@ -10,9 +10,10 @@ from sqlalchemy import Row, delete, select, update
 from server.api.examples import CredentialList
 from server.api.schemas import Credential as CredentialOut
 from server.api.schemas import CredentialBody, RowPath
-from server.api.wire import PageQuery, blueprint, engine, keyed, page_of
+from server.api.wire import PageQuery, blueprint, caller, engine, keyed, page_of
 from server.security.roles import Role, needs
 from server.security.secrets import create_credential
+from server.storage import audit
 from server.storage.engine import read, write
 from server.storage.models import Bot, Credential
 from server.storage.times import iso
@@ -46,6 +47,7 @@ def add_credential(body: CredentialBody) -> tuple[Response, int]:
             )
         credential_id = create_credential(connection, vault, **body.model_dump())
         row = connection.execute(select(Credential).where(Credential.id == credential_id)).one()
+        audit.note(connection, caller().author, "credential.create", target=f"credential {row.id}", after=_facts(row))
         return credential_document(row), 201
 
     document, status = keyed(add)
@@ -57,7 +59,8 @@ def add_credential(body: CredentialBody) -> tuple[Response, int]:
 def delete_credential(path: RowPath) -> tuple[str, int]:
     """Delete exchange keys that no bot uses."""
     with write(engine()) as connection:
-        if connection.execute(select(Credential.id).where(Credential.id == path.row_id)).first() is None:
+        row = connection.execute(select(Credential).where(Credential.id == path.row_id)).first()
+        if row is None:
             raise NotFound(f"There is no credential {path.row_id}.")
         mine = Bot.credential_id == path.row_id
         users = connection.execute(select(Bot.id).where(mine, Bot.archived_ms.is_(None))).scalars().all()
@@ -65,6 +68,7 @@ def delete_credential(path: RowPath) -> tuple[str, int]:
             raise Conflict(f"Used by bot {', '.join(map(str, users))}. Give them another credential first.")
         connection.execute(update(Bot).where(mine).values(credential_id=None))
         connection.execute(delete(Credential).where(Credential.id == path.row_id))
+        audit.note(connection, caller().author, "credential.delete", target=f"credential {row.id}", before=_facts(row))
     return "", 204
 
 
@@ -77,3 +81,8 @@ def credential_document(row: Row[Any]) -> dict[str, Any]:
         "api_key_last4": row.api_key_last4,
         "created_at": iso(row.created_ms),
     }
+
+
+def _facts(row: Row[Any]) -> dict[str, Any]:
+    """What the audit log may know of a credential."""
+    return {"name": row.name, "exchange": row.exchange, "api_key_last4": row.api_key_last4}

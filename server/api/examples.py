@@ -16,6 +16,7 @@ STATUS: dict[str, Any] = {
     "id": 3,
     "desired_state": "running",
     "halted": False,
+    "halt_reason": None,
     "status": "running",
     "status_reason": None,
     "status_since": _MS,
@@ -237,6 +238,22 @@ ConfigVersionList = list_of(
         "created_at": _AT,
         "diff": {"holding_time": {"from": 3600, "to": 2000}},
         "config": CONFIG,
+    },
+)
+
+AuditList = list_of(
+    schemas.AuditEntry,
+    {
+        "id": 71,
+        "at": _AT,
+        "actor": "admin",
+        "via": "web",
+        "action": "bot.pause",
+        "bot_id": 3,
+        "target": "eth-scalper",
+        "before": {"desired_state": "running"},
+        "after": {"desired_state": "paused"},
+        "reason": "news at 14:30",
     },
 )
 

@@ -79,7 +79,7 @@ def upload_model() -> tuple[Response, int]:
     settings = _settings()
     with model_files.checked_upload(settings, upload.stream) as file, write(engine()) as connection:
         model_id = model_files.add_model(
-            connection, settings, file, name=fields.name, symbol=fields.symbol, author=caller().name
+            connection, settings, file, name=fields.name, symbol=fields.symbol, author=caller().author
         )
         document = model_files.model_document(model_files.model_row(connection, model_id), [])
     return jsonify(document), 201
@@ -115,7 +115,7 @@ def download_model(path: ModelPath) -> Response:
 def delete_model(path: ModelPath) -> tuple[str, int]:
     """Delete a model that no config uses."""
     with write(engine()) as connection:
-        model_files.delete_model(connection, _settings(), path.model_id)
+        model_files.delete_model(connection, _settings(), path.model_id, caller().author)
     return "", 204
 
 

@@ -85,6 +85,14 @@ class LogsQuery(PageQuery):
     )
 
 
+class AuditQuery(PageQuery):
+    bot_id: int | None = Field(
+        None, ge=1, le=MAX_ID, description="Only changes of this bot.", json_schema_extra={"example": 3}
+    )
+    actor: Word | None = Field(None, description="Only changes by this name.", json_schema_extra={"example": "admin"})
+    action: Word | None = Field(None, description="Only this action.", json_schema_extra={"example": "bot.start"})
+
+
 # Login and tokens
 
 
@@ -228,10 +236,20 @@ class BotChanges(BotFields):
     tags: list[Tag] | None = Field(None, max_length=20, examples=[["demo"]])
 
 
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+class ReasonBody(Taken):
+    """A body that may be left out; the reason goes into the audit log."""
+
+    reason: Reason | None = Field(None, examples=["maintenance at the exchange"])
+
+
 class BotStatus(Given):
     id: int
     desired_state: DesiredState
     halted: bool
+    halt_reason: str | None = Field(description="Who halted it, and why.")
     status: BotState
     status_reason: str | None
     status_since: int | None = Field(description="UTC ms.")
@@ -305,6 +323,19 @@ class ConfigVersion(Given):
     created_at: str
     diff: dict[str, Any]
     config: dict[str, Any]
+
+
+class AuditEntry(Given):
+    id: int
+    at: str
+    actor: str
+    via: str = Field(description="web, api, cli, telegram, or system.")
+    action: str
+    bot_id: int | None
+    target: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    reason: str | None
 
 
 # Trading

@@ -32,7 +32,7 @@ def merge_config(path: BotPath, body: ConfigBody) -> Response:
     """Change some fields. `version` may be sent along and decides nothing; If-Match does."""
     with write(engine()) as connection:
         check_if_match(str(queries.bot_row(connection, path.bot_id).config_version))
-        document = configs.merge(connection, path.bot_id, body.model_dump(), caller().name)
+        document = configs.merge(connection, path.bot_id, body.model_dump(), caller().author)
     return _changed(document)
 
 
@@ -42,7 +42,7 @@ def replace_config(path: BotPath, body: ConfigBody) -> Response:
     """Set the whole config; fields left out get their defaults."""
     with write(engine()) as connection:
         check_if_match(str(queries.bot_row(connection, path.bot_id).config_version))
-        document = configs.replace(connection, path.bot_id, body.model_dump(), caller().name)
+        document = configs.replace(connection, path.bot_id, body.model_dump(), caller().author)
     return _changed(document)
 
 
@@ -60,7 +60,7 @@ def list_versions(path: BotPath, query: PageQuery) -> Response:
 def restore_version(path: VersionPath) -> Response:
     """Make an earlier version the newest again, under a new number."""
     with write(engine()) as connection:
-        document = configs.restore(connection, path.bot_id, path.version, caller().name)
+        document = configs.restore(connection, path.bot_id, path.version, caller().author)
     return _changed(document)
 
 

@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 from flask import Flask, Request, Response, current_app, g, jsonify, make_response, request
@@ -34,6 +34,7 @@ limiter = Limiter(get_remote_address, storage_uri="memory://", strategy="fixed-w
 MAX_JSON_BYTES = 1_000_000
 MAX_DEPTH = 32
 MAX_ID = 2**31 - 1
+M = TypeVar("M", bound=BaseModel)
 _UNPRINTABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -189,6 +190,15 @@ def _on_bug(error: Exception) -> Response:
     correlation_id = secrets.token_hex(6)
     log.error("request_failed", correlation_id=correlation_id, method=request.method, path=request.path, exc_info=error)
     return error_response(500, "internal", f"Something went wrong here. The server's log has it as {correlation_id}.")
+
+
+def optional_body(kind: type[M]) -> M:
+    """The JSON body as *kind*; where there is none, what *kind* is by default. Raises `Refused`."""
+    given = request.get_json() if request.get_data(cache=True) else {}
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        refuse_invalid(error)
 
 
 # Who and where

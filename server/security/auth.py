@@ -6,6 +6,7 @@ installation's; like a page session it has a row, so that logging out ends it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -17,11 +18,14 @@ from server.security.roles import Caller
 from server.security.secrets import Vault
 from server.security.sessions import add_row, find_session
 from server.security.tokens import API, LOGIN, find_token, note_use
+from server.storage.audit import Via
 from server.storage.engine import read
 from server.storage.models import ApiToken
 from server.storage.times import now_ms
 from shared.errors import Unauthorized
 
+VIA_HEADER = "X-Flotilla-Via"
+"""With ``cli`` the audit log says that a change came from the command line; the right to make it is the token's."""
 _ALGORITHM = "HS256"
 _PURPOSE = "login tokens"
 
@@ -30,11 +34,15 @@ def identify(request: Request, engine: Engine, vault: Vault) -> Caller | None:
     """The caller, or None if the request claims nothing. Raises `Unauthorized` for a claim that does not hold."""
     header = request.headers.get("Authorization")
     if header is not None:
-        return _bearer(header, engine, vault)
+        bearer = _bearer(header, engine, vault)
+        is_cli = request.headers.get(VIA_HEADER, "").strip().lower() == Via.CLI
+        return replace(bearer, via=Via.CLI) if is_cli else bearer
     if session and current_user.is_authenticated:
         row, session_id = current_user.row, current_user.session_id
         note_use(engine, session_id, current_user.last_used_ms)
-        return Caller(name=row.username, role=row.role, user_id=row.id, token_id=session_id, by_cookie=True)
+        return Caller(
+            name=row.username, role=row.role, user_id=row.id, token_id=session_id, by_cookie=True, via=Via.WEB
+        )
     return None
 
 

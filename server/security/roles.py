@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from server.storage.audit import Author, Via
 from shared.errors import Forbidden, Unauthorized
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,6 +43,12 @@ class Caller:
     bot_id: int | None = None
     token_id: int | None = None
     by_cookie: bool = False
+    via: Via = Via.API
+
+    @property
+    def author(self) -> Author:
+        """Whom the audit log names for what this caller changes."""
+        return Author(self.name, self.via)
 
     @property
     def owner(self) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from server.storage import audit
+from server.storage.audit import Author
 from server.storage.models import Bot, Model, TradingConfigVersion
 from server.storage.queries import bot_row, config_of
 from server.storage.strategies import definition
@@ -37,7 +39,7 @@ def check_model(connection: Connection, config: TradingConfig) -> None:
         raise Refused("The config names a model that is not there.", fields={"model_id": reason})
 
 
-def merge(connection: Connection, bot_id: int, changes: Mapping[str, Any], author: str) -> dict[str, Any]:
+def merge(connection: Connection, bot_id: int, changes: Mapping[str, Any], author: Author) -> dict[str, Any]:
     """Change some fields; the newest config with its version. Raises `NotFound`, `Refused`."""
     bot = bot_row(connection, bot_id)
     present = parse_config(definition(bot.strategy).config, config_of(connection, bot_id, bot.config_version))
@@ -46,29 +48,29 @@ def merge(connection: Connection, bot_id: int, changes: Mapping[str, Any], autho
     return _store(connection, bot, config, author)
 
 
-def replace(connection: Connection, bot_id: int, document: Mapping[str, Any], author: str) -> dict[str, Any]:
+def replace(connection: Connection, bot_id: int, document: Mapping[str, Any], author: Author) -> dict[str, Any]:
     """Set the whole config; what it leaves out gets its default. Raises `NotFound`, `Refused`."""
     bot = bot_row(connection, bot_id)
     config = check_config(connection, definition(bot.strategy), _without_version(document))
     return _store(connection, bot, config, author)
 
 
-def restore(connection: Connection, bot_id: int, version: int, author: str) -> dict[str, Any]:
+def restore(connection: Connection, bot_id: int, version: int, author: Author) -> dict[str, Any]:
     """Make an earlier version the newest again, under a new number. Raises `NotFound`, `Refused`."""
     return replace(connection, bot_id, config_of(connection, bot_id, version), author)
 
 
-def adopt_strategy(connection: Connection, bot: Row[Any], strategy: StrategyDefinition, author: str) -> None:
+def adopt_strategy(connection: Connection, bot: Row[Any], strategy: StrategyDefinition, author: Author) -> None:
     """Carry a bot's config over to another strategy: fields that both know are kept, the rest get their defaults."""
     present = config_of(connection, bot.id, bot.config_version)
     kept = {name: value for name, value in present.items() if name in strategy.config.model_fields}
     _store(connection, bot, check_config(connection, strategy, kept), author)
 
 
-def first_version(connection: Connection, bot_id: int, config: TradingConfig, author: str) -> None:
+def first_version(connection: Connection, bot_id: int, config: TradingConfig, author: Author) -> None:
     """Store version 1 of a new bot's config."""
     document = config_document(config)
-    _insert(connection, bot_id, 1, document, config_diff({}, document), author)
+    _insert(connection, bot_id, 1, document, config_diff({}, document), author.name)
 
 
 def newest(connection: Connection, bot_id: int) -> dict[str, Any]:
@@ -97,13 +99,23 @@ def version_document(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _store(connection: Connection, bot: Row[Any], config: TradingConfig, author: str) -> dict[str, Any]:
+def _store(connection: Connection, bot: Row[Any], config: TradingConfig, author: Author) -> dict[str, Any]:
     present, document = config_of(connection, bot.id, bot.config_version), config_document(config)
     if _means(present, config):
         return {"version": bot.config_version, **present}
     version = bot.config_version + 1
-    _insert(connection, bot.id, version, document, config_diff(present, document), author)
+    diff = config_diff(present, document)
+    _insert(connection, bot.id, version, document, diff, author.name)
     connection.execute(update(Bot).where(Bot.id == bot.id).values(config_version=version, updated_ms=now_ms()))
+    audit.note(
+        connection,
+        author,
+        "config.change",
+        bot_id=bot.id,
+        target=f"version {version}",
+        before={name: change["from"] for name, change in diff.items()},
+        after={name: change["to"] for name, change in diff.items()},
+    )
     return {"version": version, **document}
 
 

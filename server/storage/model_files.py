@@ -22,6 +22,8 @@ from typing import IO, Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from server.settings import CHECKOUT, Settings
+from server.storage import audit
+from server.storage.audit import Author
 from server.storage.models import Bot, Model, TradingConfigVersion
 from server.storage.times import iso, now_ms
 from shared.errors import Conflict, FlotillaError, NotFound, Refused
@@ -90,13 +92,13 @@ def check_file(path: Path, *, timeout_s: float = CHECK_TIMEOUT_S) -> dict[str, A
 
 
 def add_model(
-    connection: Connection, settings: Settings, file: ModelFile, *, name: str, symbol: str, author: str
+    connection: Connection, settings: Settings, file: ModelFile, *, name: str, symbol: str, author: Author
 ) -> int:
     """Register a checked file and move it to its place; the id of the model.
 
     Both happen under the database's write lock, so that no deletion of the same file comes between.
     """
-    row = {"name": name, "symbol": symbol, "uploaded_by": author, "created_ms": now_ms()}
+    row = {"name": name, "symbol": symbol, "uploaded_by": author.name, "created_ms": now_ms()}
     result = connection.execute(
         insert(Model).values(
             **row,
@@ -108,7 +110,10 @@ def add_model(
         )
     )
     file.path.replace(settings.model_file(file.sha256))
-    return result.inserted_primary_key[0]  # type: ignore[index]
+    model_id: int = result.inserted_primary_key[0]  # type: ignore[index]
+    facts = {"name": name, "symbol": symbol, "sha256": file.sha256}
+    audit.note(connection, author, "model.upload", target=f"model {model_id}", after=facts)
+    return model_id
 
 
 def model_row(connection: Connection, model_id: int) -> Row[Any]:
@@ -127,7 +132,7 @@ def model_rows(connection: Connection, *, limit: int, before: int | None) -> lis
     return list(connection.execute(query.order_by(Model.id.desc()).limit(limit + 1)))
 
 
-def delete_model(connection: Connection, settings: Settings, model_id: int) -> None:
+def delete_model(connection: Connection, settings: Settings, model_id: int, author: Author) -> None:
     """Take a model out of the registry, and its file if no other model has the same. Raises `NotFound`, `Conflict`."""
     model = model_row(connection, model_id)
     users = used_by(connection).get(model_id, [])
@@ -135,6 +140,8 @@ def delete_model(connection: Connection, settings: Settings, model_id: int) -> N
         names = ", ".join(map(str, users))
         raise Conflict(f"Model {model_id} is in the config of bot {names}. Give those bots another model first.")
     connection.execute(update(Model).where(Model.id == model_id).values(deleted_ms=now_ms()))
+    facts = {"name": model.name, "symbol": model.symbol, "sha256": model.sha256}
+    audit.note(connection, author, "model.delete", target=f"model {model_id}", before=facts)
     same = select(Model.id).where(Model.sha256 == model.sha256, Model.deleted_ms.is_(None))
     if connection.execute(same).first() is None:
         settings.model_file(model.sha256).unlink(missing_ok=True)

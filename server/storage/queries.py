@@ -107,6 +107,7 @@ def _bot_document(bot: Row[Any], held: int, restarts: int, pnl: dict[int, Decima
         "credential_id": bot.credential_id,
         "desired_state": bot.desired_state,
         "halted": bot.halted,
+        "halt_reason": bot.halt_reason,
         "status": bot.status,
         "status_reason": bot.status_reason,
         "status_since": bot.status_since_ms,

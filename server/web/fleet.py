@@ -10,9 +10,9 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 from werkzeug.exceptions import NotFound as NoSuchPage
 
-from server.api.wire import engine
+from server.api.wire import caller, engine
 from server.security.roles import Role, needs
-from server.storage import fleet, queries
+from server.storage import queries, verbs
 from server.storage.engine import read, write
 from server.storage.models import TradingOrder
 from server.storage.strategies import definitions
@@ -36,11 +36,11 @@ def fleet_page() -> ResponseReturnValue:
 @needs(Role.TRADER)
 def bot_action(bot_id: int, verb: str) -> ResponseReturnValue:
     """A button of the fleet page: change what is wanted, then show the fleet again."""
-    if verb not in fleet.VERBS:
+    if verb not in verbs.VERBS:
         raise NoSuchPage
     try:
         with write(engine()) as connection:
-            fleet.VERBS[verb](connection, bot_id)
+            verbs.VERBS[verb](connection, bot_id, caller().author)
     except FlotillaError as error:
         flash(" ".join([error.message, *(f"{name}: {reason}." for name, reason in error.fields.items())]))
     return redirect(url_for("web.fleet_page"), 303)

@@ -441,7 +441,7 @@ def test_a_busy_database_asks_to_come_back(api: Any, a_bot: Make, monkeypatch: p
         raise OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
 
     bot_id = a_bot()
-    monkeypatch.setitem(__import__("server.storage.fleet", fromlist=["VERBS"]).VERBS, "start", locked)
+    monkeypatch.setitem(__import__("server.storage.verbs", fromlist=["VERBS"]).VERBS, "start", locked)
 
     answer = api.post(f"/api/bots/{bot_id}/start")
 

@@ -1,0 +1,159 @@
+"""What bots are told to do: start, stop, pause, resume, restart, halt, release, close positions, reset errors.
+
+Desired state is declared, not commanded: a row changes here, and the supervisor makes it so. Each verb is one function
+of the same shape, checks what the state allows, and writes its line into the audit log.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Connection, Row, update
+
+from server.storage import audit, commands, configs, kill_switch
+from server.storage.audit import Author
+from server.storage.models import Bot
+from server.storage.queries import bot_row, config_of, is_faulted
+from server.storage.strategies import definition
+from server.storage.times import now_ms
+from shared.errors import Conflict, Refused
+from shared.states import BotState, DesiredState
+
+REASON_LENGTH: Final = 500
+
+
+class Verb(Protocol):
+    """What each verb looks like; *reason* is for the audit log."""
+
+    def __call__(self, connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None: ...
+
+
+def start(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
+    """Want the bot to run. Asking again lifts an error it gave up with. Raises `NotFound`, `Conflict`, `Refused`."""
+    bot = bot_row(connection, bot_id)
+    _require_released(connection, bot)
+    _require_startable(connection, bot)
+    again = bot.desired_state != DesiredState.RUNNING or bot.status == BotState.ERROR or _is_given_up(bot)
+    _want(
+        connection, bot, author, "bot.start", reason,
+        desired_state=DesiredState.RUNNING.value, start_requests=bot.start_requests + (1 if again else 0),
+    )  # fmt: skip
+
+
+def stop(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
+    """Want the bot to end in order. Raises `NotFound`."""
+    bot = bot_row(connection, bot_id)
+    _want(connection, bot, author, "bot.stop", reason, desired_state=DesiredState.STOPPED.value)
+
+
+def pause(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
+    """Want no new entries; positions stay guarded. Raises `NotFound`, `Conflict` for a stopped bot."""
+    bot = bot_row(connection, bot_id)
+    if bot.desired_state == DesiredState.STOPPED:
+        raise Conflict(f"Bot {bot_id} is stopped, so there is nothing to pause. Start it first.")
+    _want(connection, bot, author, "bot.pause", reason, desired_state=DesiredState.PAUSED.value)
+
+
+def resume(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
+    """Want entries again. Raises `NotFound`, `Conflict` for a stopped or halted bot."""
+    bot = bot_row(connection, bot_id)
+    if bot.desired_state == DesiredState.STOPPED:
+        raise Conflict(f"Bot {bot_id} is stopped, so there is nothing to resume. Start it.")
+    _require_released(connection, bot)
+    _want(connection, bot, author, "bot.resume", reason, desired_state=DesiredState.RUNNING.value)
+
+
+def restart(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
+    """Want a new process that takes up the positions of this one. Raises `NotFound`, `Conflict` for a stopped bot."""
+    bot = bot_row(connection, bot_id)
+    if bot.desired_state == DesiredState.STOPPED:
+        raise Conflict(f"Bot {bot_id} is stopped, so there is nothing to restart. Start it.")
+    changes = {"restart_requests": bot.restart_requests + 1}
+    if _is_given_up(bot):
+        changes["start_requests"] = bot.start_requests + 1
+    _want(connection, bot, author, "bot.restart", reason, **changes)
+
+
+def halt(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
+    """Withdraw the bot's entry orders now, and hold that until it is released. Raises `NotFound`."""
+    bot = bot_row(connection, bot_id)
+    why = f"halted by {author.name}" + (f": {reason}" if reason else "")
+    _want(connection, bot, author, "bot.halt", reason, halted=True, halt_reason=why)
+
+
+def release(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
+    """Lift a halt; the bot goes on as it is wanted to. Raises `NotFound`, `Refused` without a *reason*."""
+    bot = bot_row(connection, bot_id)
+    require_reason(reason, "release a bot")
+    _want(connection, bot, author, "bot.release", reason, halted=False, halt_reason=None)
+
+
+def close_positions(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
+    """Have the bot sell all it holds at market, whether it runs or not. Raises `NotFound`."""
+    bot = bot_row(connection, bot_id)
+    number = commands.give(connection, bot, commands.CLOSE_POSITIONS, {}, author)
+    audit.note(connection, author, "bot.close-positions", bot_id=bot_id, target=f"command {number}", reason=reason)
+
+
+def reset_errors(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
+    """Lift the fault of a bot that was given up: it starts again if it is wanted to run, else it is stopped."""
+    bot = bot_row(connection, bot_id)
+    changes = {"start_requests": bot.start_requests + 1} if _is_given_up(bot) else {}
+    _want(connection, bot, author, "bot.reset-errors", reason, **changes)
+
+
+VERBS: Final[dict[str, Verb]] = {
+    "start": start,
+    "stop": stop,
+    "pause": pause,
+    "resume": resume,
+    "restart": restart,
+    "halt": halt,
+    "release": release,
+    "close-positions": close_positions,
+    "reset-errors": reset_errors,
+}
+"""What can be asked of a bot, by its name in the path."""
+
+
+def require_reason(reason: str | None, purpose: str) -> str:
+    """*reason*. Raises `Refused` where there is none."""
+    if reason is None or not reason.strip():
+        raise Refused(f"A reason is needed to {purpose}.", fields={"reason": "say why, for the audit log"})
+    return reason.strip()
+
+
+def _want(
+    connection: Connection, bot: Row[Any], author: Author, action: str, reason: str | None, **changes: Any
+) -> None:
+    real = {name: value for name, value in changes.items() if getattr(bot, name) != value}
+    if real:
+        connection.execute(update(Bot).where(Bot.id == bot.id).values(**real, updated_ms=now_ms()))
+    before = {name: getattr(bot, name) for name in real}
+    audit.note(connection, author, action, bot_id=bot.id, target=bot.name, before=before, after=real, reason=reason)
+
+
+def _is_given_up(bot: Row[Any]) -> bool:
+    return is_faulted(bot.faulted_at_start_request, bot.start_requests)
+
+
+def _require_released(connection: Connection, bot: Row[Any]) -> None:
+    latch = kill_switch.state(connection)
+    if latch.engaged:
+        raise Conflict(f"The kill switch is engaged ({latch.reason}). Release it first, with a reason.")
+    if bot.halted:
+        raise Conflict(f"Bot {bot.id} is {bot.halt_reason or 'halted'}. Release it first, with a reason.")
+
+
+def _require_startable(connection: Connection, bot: Row[Any]) -> None:
+    if bot.credential_id is None:
+        remedy = "store exchange keys with POST /api/credentials and set credential_id on the bot"
+        raise Refused(
+            f"Bot {bot.id} has no credential, so it cannot trade on {bot.exchange}.", fields={"credential_id": remedy}
+        )
+    strategy = definition(bot.strategy)
+    config = config_of(connection, bot.id, bot.config_version)
+    if strategy.needs_model and config.get("model_id") is None:
+        remedy = "upload a model with POST /api/models/upload and set model_id in the bot's config"
+        raise Refused(f"{strategy.name} needs a model.", fields={"model_id": remedy})
+    configs.check_config(connection, strategy, config)
