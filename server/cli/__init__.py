@@ -1,0 +1,5 @@
+"""The ``flotilla`` command, one module for each group of commands."""
+
+from server.cli.root import main
+
+__all__ = ["main"]
