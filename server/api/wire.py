@@ -294,9 +294,14 @@ def _from_cursor(text: str) -> int:
     return row_id
 
 
-def keyed(action: Callable[[Connection], tuple[dict[str, Any], int]]) -> tuple[dict[str, Any], int]:
-    """Run *action* in one transaction. With an Idempotency-Key, a repeat gets the first answer and changes nothing."""
-    key = request.headers.get("Idempotency-Key")
+def keyed(
+    action: Callable[[Connection], tuple[dict[str, Any], int]], key: str | None = None
+) -> tuple[dict[str, Any], int]:
+    """Run *action* in one transaction. With an Idempotency-Key, a repeat gets the first answer and changes nothing.
+
+    A page's form hands in *key*, the one-time key that it carries, in place of the header.
+    """
+    key = request.headers.get("Idempotency-Key") if key is None else key
     if key is not None and not 1 <= len(key) <= 200:
         raise Refused("The Idempotency-Key must have 1 to 200 characters.", fields={"Idempotency-Key": "1 to 200"})
     with write(engine()) as connection:

@@ -39,6 +39,13 @@ def pnl(amount: Decimal) -> Pnl:
     return Pnl(text=sign + shown, exact=sign + plain(abs(amount)), css="up" if up else "down", arrow="▲" if up else "▼")
 
 
+def money(amount: Decimal) -> str:
+    """An amount without a sign of gain or loss: ``12,480.06``; tiny ones keep their first digits: ``0.000153``."""
+    if amount == ZERO or abs(amount) >= Decimal("0.01"):
+        return f"{amount:,.2f}".replace("-", "−")
+    return f"{amount:,.6f}".replace("-", "−")
+
+
 def price(amount: Decimal) -> str:
     """A price with as many decimals as its size needs: ``97,288.00``, ``0.7123``."""
     decimals = 2 if amount >= 100 else 4 if amount >= Decimal("0.1") else 8
