@@ -25,8 +25,9 @@ from flask_wtf import CSRFProtect
 from sqlalchemy import Engine
 from waitress.server import create_server
 
-from server.api import audit, auth, bots, credentials, health, models, strategies, trading, verbs, wire
+from server.api import audit, auth, bots, credentials, health, market, models, strategies, trading, verbs, wire
 from server.logs import log_to
+from server.market import Market
 from server.security.auth import identify
 from server.security.roles import allow, need_of, public
 from server.security.secrets import Vault, load_vault
@@ -36,6 +37,7 @@ from server.settings import Settings, load_settings
 from server.storage.engine import MIGRATIONS, engine_options, tune
 from server.storage.model_files import MAX_BYTES
 from server.storage.models import db
+from server.supervisor.run_tickets import endpoints
 from server.web.pages import web
 from server.web.sign_in import to_login
 from shared.errors import FlotillaError
@@ -72,6 +74,7 @@ class Flotilla:
     settings: Settings
     engine: Engine
     vault: Vault
+    market: Market
 
 
 class App(OpenAPI):
@@ -107,6 +110,7 @@ def create_app(settings: Settings | None = None) -> App:
         verbs.api,
         trading.api,
         models.api,
+        market.api,
         credentials.api,
         audit.api,
     ):
@@ -187,7 +191,8 @@ def _configure(app: App, settings: Settings, vault: Vault, *, unguarded: frozens
     with app.app_context():
         engine = db.engine
     tune(engine)
-    app.extensions["flotilla"] = Flotilla(settings, engine, vault)
+    market_reads = Market(lambda exchange: endpoints(settings, exchange).rest)
+    app.extensions["flotilla"] = Flotilla(settings, engine, vault, market_reads)
     csrf = CSRFProtect(app)
     wire.limiter.init_app(app)
     manager = LoginManager(app)

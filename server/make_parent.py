@@ -10,6 +10,7 @@ Nothing shows where make ignores SIGINT, as it does when a shell without job con
 
 Standard library only: the set-up script loads this file by its path, before anything is installed.
 """
+
 from __future__ import annotations
 
 import os

@@ -437,3 +437,33 @@ class Stats(Given):
     bot_id: int
     totals: TotalFigures
     by_day: list[DayFigures]
+
+
+# Markets
+
+
+class Candle(Given):
+    open_ms: int = Field(description="When it opened, market time in UTC ms.")
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str = Field(description="In the base asset.")
+    closed: bool = Field(description="Whether it can still change.")
+
+
+class MarketPrice(Given):
+    exchange: str
+    symbol: str
+    price: str
+
+
+class MarketSymbol(Given):
+    symbol: str
+    base: str
+    quote: str
+    tick_size: str
+    lot_size: str
+    min_quantity: str
+    max_quantity: str
+    min_notional: str

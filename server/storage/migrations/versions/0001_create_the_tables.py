@@ -230,7 +230,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["bot_id"], ["bots.id"], name=op.f("fk_fills_bot_id_bots")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_fills")),
         sa.UniqueConstraint(
-            "bot_id", "symbol", "trade_id", "order_id", "client_order_id", name=op.f("uq_fills_bot_id_symbol_trade_id_order_id_client_order_id")
+            "bot_id",
+            "symbol",
+            "trade_id",
+            "order_id",
+            "client_order_id",
+            name=op.f("uq_fills_bot_id_symbol_trade_id_order_id_client_order_id"),
         ),
     )
     with op.batch_alter_table("fills", schema=None) as batch_op:

@@ -1,0 +1,106 @@
+"""Candles, prices and symbols of the exchanges, as the server last read them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from flask import Response, current_app, jsonify
+from pydantic import BaseModel, Field
+
+from server.api.examples import CandleList, SymbolList
+from server.api.schemas import MarketPrice, Symbol
+from server.api.wire import blueprint, error_response
+from server.market import MAX_CANDLES, Bar, ExchangeSilent, Market
+from server.security.roles import Role, needs
+from shared.intervals import INTERVAL_MS
+from shared.symbols import SymbolRules
+from shared.units import plain
+
+api = blueprint("market", "What exchanges say about their markets")
+
+_RETRY_AFTER_S = 2
+_INTERVALS = tuple(INTERVAL_MS)
+Exchange = Literal["simulator", "binance", "binance_testnet"]
+
+
+def market() -> Market:
+    """The app's reads of exchanges."""
+    found: Market = current_app.extensions["flotilla"].market
+    return found
+
+
+class SymbolsQuery(BaseModel):
+    exchange: Exchange = Field("simulator", description="Which exchange.", json_schema_extra={"example": "simulator"})
+
+
+class PriceQuery(SymbolsQuery):
+    symbol: Symbol = Field(description="Which market.", json_schema_extra={"example": "BTCUSDC"})
+
+
+class CandlesQuery(PriceQuery):
+    interval: Literal[_INTERVALS] = Field(  # type: ignore[valid-type]
+        "1m", description="Length of a candle.", json_schema_extra={"example": "1m"}
+    )
+    limit: int = Field(
+        500, ge=1, le=MAX_CANDLES, description="How many candles at most.", json_schema_extra={"example": 120}
+    )
+    before: int | None = Field(
+        None,
+        ge=0,
+        le=2**53,
+        description="Only candles that open before this time (UTC ms).",
+        json_schema_extra={"example": 1_795_185_120_000},
+    )
+
+
+@api.get("/api/market/candles", responses={200: CandleList})
+@needs(Role.VIEWER)
+def list_candles(query: CandlesQuery) -> Response:
+    """The newest candles, or those before a time, oldest first. The last one may still form: `closed` says so."""
+    try:
+        bars = market().candles(query.exchange, query.symbol, query.interval, limit=query.limit, before_ms=query.before)
+    except ExchangeSilent as silence:
+        return _silent(silence)
+    items = [bar_document(bar) for bar in bars]
+    return jsonify({"items": items, "next_cursor": None})
+
+
+@api.get("/api/market/price", responses={200: MarketPrice})
+@needs(Role.VIEWER)
+def get_price(query: PriceQuery) -> Response:
+    """The price of the last trade, at most ten seconds old."""
+    try:
+        price = market().price(query.exchange, query.symbol)
+    except ExchangeSilent as silence:
+        return _silent(silence)
+    return jsonify({"exchange": query.exchange, "symbol": query.symbol, "price": plain(price)})
+
+
+@api.get("/api/market/symbols", responses={200: SymbolList})
+@needs(Role.VIEWER)
+def list_symbols(query: SymbolsQuery) -> Response:
+    """All symbols that trade on an exchange, with what it allows for each."""
+    try:
+        found = market().symbols(query.exchange)
+    except ExchangeSilent as silence:
+        return _silent(silence)
+    return jsonify({"items": [symbol_document(rules) for rules in found], "next_cursor": None})
+
+
+def bar_document(bar: Bar) -> dict[str, Any]:
+    """A candle as the API shows it."""
+    prices = {name: plain(getattr(bar, name)) for name in ("open", "high", "low", "close", "volume")}
+    return {"open_ms": bar.open_ms, **prices, "closed": bar.is_closed}
+
+
+def symbol_document(rules: SymbolRules) -> dict[str, Any]:
+    """A symbol's limits as the API shows them."""
+    names = ("tick_size", "lot_size", "min_quantity", "max_quantity", "min_notional")
+    document = asdict(rules)
+    return {n: document[n] for n in ("symbol", "base", "quote")} | {n: plain(document[n]) for n in names}
+
+
+def _silent(silence: ExchangeSilent) -> Response:
+    fields = {"silent_since": str(silence.since_ms)}
+    return error_response(503, silence.code, silence.message, fields, Retry_After=str(_RETRY_AFTER_S))

@@ -1,0 +1,226 @@
+"""What the server reads of exchanges' markets: candles, prices and symbols, each asked for once and shared.
+
+Public data only. One request at a time goes out for each question; its answer is kept as long as it may be shown
+(closed candles for an hour, the newest ones a second, prices ten). An exchange that does not answer is left alone for
+two seconds, and everybody is told since when it is silent.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import requests
+
+from server.storage.times import now_ms
+from shared.errors import FlotillaError, NotFound
+from shared.symbols import SymbolRules
+
+MAX_CANDLES: Final = 1_500
+TIMEOUT_S: Final = 3.0
+_PAGE: Final = 1_000
+_KEPT: Final = 256
+_QUIET_S: Final = 2.0
+_FRESH_S: Final = {"newest": 1.0, "history": 3_600.0, "price": 10.0, "symbols": 600.0}
+_NO_SUCH_SYMBOL: Final = -1121
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One candle. *is_closed* is False for the newest one, which may still form."""
+
+    open_ms: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    is_closed: bool
+
+
+class ExchangeSilent(FlotillaError):
+    """The exchange gave no answer, or none that can be read. *since_ms* is when that began (UTC)."""
+
+    code = "exchange_silent"
+    http_status = 503
+
+    def __init__(self, exchange: str, since_ms: int, words: str) -> None:
+        super().__init__(f"The exchange {exchange} does not answer ({words}). Try again in some seconds.")
+        self.exchange = exchange
+        self.since_ms = since_ms
+
+
+class Market:
+    """Reads of all exchanges. *rest_of* gives an exchange's REST base (it ends in ``/api``); raises `FlotillaError`."""
+
+    def __init__(self, rest_of: Callable[[str], str]) -> None:
+        self._rest_of = rest_of
+        self._answers: OrderedDict[tuple[Any, ...], tuple[float, Any]] = OrderedDict()
+        self._locks: OrderedDict[tuple[Any, ...], threading.Lock] = OrderedDict()
+        self._guard = threading.Lock()
+        self._silent: dict[str, tuple[int, float, str]] = {}
+        self._workers: ThreadPoolExecutor | None = None
+        self._asked: set[tuple[Any, ...]] = set()
+
+    def candles(
+        self, exchange: str, symbol: str, interval: str, *, limit: int, before_ms: int | None = None
+    ) -> tuple[Bar, ...]:
+        """Up to *limit* candles that open before *before_ms* (None: the newest), oldest first.
+
+        Raises `NotFound` for an unknown symbol, `ExchangeSilent`.
+        """
+        key = ("newest" if before_ms is None else "history", exchange, symbol, interval, limit, before_ms)
+        return self._ask(key, lambda: self._fetch_candles(exchange, symbol, interval, limit, before_ms))
+
+    def latest(self, exchange: str, symbol: str, interval: str, *, limit: int) -> tuple[Bar, ...]:
+        """The newest candles as last read, at once and without waiting; a thread reads newer ones for the next call."""
+        key = ("newest", exchange, symbol, interval, limit, None)
+        with self._guard:
+            known = self._answers.get(key)
+            is_due = (known is None or known[0] <= time.monotonic()) and key not in self._asked
+            if is_due:
+                self._asked.add(key)
+                if self._workers is None:
+                    self._workers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="market")
+                workers = self._workers
+        if is_due:
+            workers.submit(self._refresh, key, exchange, symbol, interval, limit)
+        found: tuple[Bar, ...] = known[1] if known else ()
+        return found
+
+    def price(self, exchange: str, symbol: str) -> Decimal:
+        """The price of the last trade. Raises `NotFound`, `ExchangeSilent`."""
+        return self._ask(("price", exchange, symbol), lambda: self._fetch_price(exchange, symbol))
+
+    def symbols(self, exchange: str) -> tuple[SymbolRules, ...]:
+        """All symbols that trade there, with their limits, by name. Raises `ExchangeSilent`."""
+        return self._ask(("symbols", exchange), lambda: self._fetch_symbols(exchange))
+
+    def silent_since(self, exchange: str) -> int | None:
+        """Since when the exchange gives no answer (UTC ms); None while it does."""
+        silent = self._silent.get(exchange)
+        return None if silent is None else silent[0]
+
+    def _refresh(self, key: tuple[Any, ...], exchange: str, symbol: str, interval: str, limit: int) -> None:
+        try:
+            self.candles(exchange, symbol, interval, limit=limit)
+        except FlotillaError:
+            pass  # silent_since tells
+        finally:
+            with self._guard:
+                self._asked.discard(key)
+
+    def _ask(self, key: tuple[Any, ...], fetch: Callable[[], T]) -> T:
+        with self._guard:
+            lock = self._locks.setdefault(key, threading.Lock())
+            while len(self._locks) > 4 * _KEPT:
+                self._locks.popitem(last=False)
+        with lock:
+            with self._guard:
+                known = self._answers.get(key)
+            if known is not None and known[0] > time.monotonic():
+                found: T = known[1]
+                return found
+            answer = fetch()
+            with self._guard:
+                self._answers[key] = (time.monotonic() + _FRESH_S[key[0]], answer)
+                self._answers.move_to_end(key)
+                while len(self._answers) > _KEPT:
+                    self._answers.popitem(last=False)
+            return answer
+
+    def _get(self, exchange: str, path: str, **query: Any) -> Any:
+        """The exchange's answer as JSON. Raises `NotFound` for an unknown symbol, `ExchangeSilent`."""
+        silent = self._silent.get(exchange)
+        if silent is not None and time.monotonic() < silent[1]:
+            raise ExchangeSilent(exchange, silent[0], silent[2])
+        url = f"{self._rest_of(exchange)}/v3/{path}"
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                answer = session.get(url, params=query, timeout=TIMEOUT_S)
+                document = answer.json()
+        except requests.Timeout:
+            raise self._fell_silent(exchange, f"no answer within {TIMEOUT_S:g} s") from None
+        except (requests.RequestException, ValueError) as error:
+            words = "unreadable answer" if isinstance(error, ValueError) else "no connection"
+            raise self._fell_silent(exchange, words) from None
+        if answer.status_code == 400 and _code(document) == _NO_SUCH_SYMBOL:
+            raise NotFound(f"The exchange {exchange} lists no symbol {query.get('symbol')}.")
+        if answer.status_code != 200:
+            raise self._fell_silent(exchange, f"HTTP {answer.status_code}")
+        self._silent.pop(exchange, None)
+        return document
+
+    def _fell_silent(self, exchange: str, words: str) -> ExchangeSilent:
+        before = self._silent.get(exchange)
+        since = before[0] if before is not None else now_ms()
+        self._silent[exchange] = (since, time.monotonic() + _QUIET_S, words)
+        return ExchangeSilent(exchange, since, words)
+
+    def _read(self, exchange: str, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except (KeyError, IndexError, TypeError, ValueError, InvalidOperation):
+            raise self._fell_silent(exchange, "unreadable answer") from None
+
+    def _fetch_candles(
+        self, exchange: str, symbol: str, interval: str, limit: int, before_ms: int | None
+    ) -> tuple[Bar, ...]:
+        found: list[Bar] = []
+        end_ms = None if before_ms is None else before_ms - 1
+        while len(found) < limit:
+            size = min(_PAGE, limit - len(found))
+            query: dict[str, Any] = {"symbol": symbol, "interval": interval, "limit": size}
+            if end_ms is not None:
+                query["endTime"] = end_ms
+            rows = self._get(exchange, "klines", **query)
+            page = self._read(exchange, partial(_bars, rows))
+            found = page + found
+            if len(page) < size:
+                break
+            end_ms = page[0].open_ms - 1
+        if before_ms is None and found:
+            found[-1] = replace(found[-1], is_closed=False)
+        return tuple(found)
+
+    def _fetch_price(self, exchange: str, symbol: str) -> Decimal:
+        answer = self._get(exchange, "ticker/price", symbol=symbol)
+        return self._read(exchange, lambda: Decimal(answer["price"]))
+
+    def _fetch_symbols(self, exchange: str) -> tuple[SymbolRules, ...]:
+        answer = self._get(exchange, "exchangeInfo")
+        rules = self._read(exchange, lambda: [SymbolRules.from_exchange_info(s) for s in answer["symbols"]])
+        return tuple(sorted((r for r in rules if r.status == "TRADING"), key=lambda r: r.symbol))
+
+
+def _bars(rows: Any) -> list[Bar]:
+    if not isinstance(rows, list):
+        raise TypeError("not a list of candles")
+    return [_bar(row) for row in rows]
+
+
+def _bar(row: Any) -> Bar:
+    open_ms, opened, high, low, close, volume = row[:6]
+    return Bar(
+        open_ms=int(open_ms),
+        open=Decimal(opened),
+        high=Decimal(high),
+        low=Decimal(low),
+        close=Decimal(close),
+        volume=Decimal(volume),
+        is_closed=True,
+    )
+
+
+def _code(document: Any) -> Any:
+    return document.get("code") if isinstance(document, Mapping) else None

@@ -1,0 +1,168 @@
+"""Candles, prices and symbols through the API, with the simulator as the exchange, and with one that fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from server.app import create_app
+from server.market import ExchangeSilent, Market
+from server.security.tokens import issue_api_token
+from server.settings import Settings
+from server.storage.engine import write
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def sim_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    port_file = tmp_path_factory.mktemp("simulator") / "port"
+    command = [sys.executable, "-m", "simulator", "--port", "0", "--port-file", str(port_file), "--unlimited"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not port_file.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    yield int(port_file.read_text())
+    process.kill()
+    process.wait(10)
+
+
+@pytest.fixture
+def ask(settings: Settings, sim_port: int) -> Iterator[Callable[[str], Any]]:
+    """GET as a viewer, of an app whose simulator runs."""
+    app = create_app(Settings(home=settings.home, database_url=settings.database_url, sim_port=sim_port))
+    engine = app.extensions["flotilla"].engine
+    with write(engine) as connection:
+        token = issue_api_token(connection, name="reader", role="viewer")[1]
+    client = app.test_client(use_cookies=False)
+    yield lambda path: client.get(path, headers={"Authorization": f"Bearer {token}"})
+    engine.dispose()
+
+
+def test_candles_are_exact_in_order_and_without_a_hole(ask: Any):
+    items = ask("/api/market/candles?symbol=BTCUSDC&interval=1m&limit=1500").json["items"]
+
+    times = [item["open_ms"] for item in items]
+    assert times == list(range(times[0], times[0] + 1500 * 60_000, 60_000))
+    assert all(isinstance(item["close"], str) for item in items)
+    assert [item["closed"] for item in items[-2:]] == [True, False]
+
+
+def test_older_candles_come_before_a_time_and_join_the_newer_ones(ask: Any):
+    newest = ask("/api/market/candles?symbol=BTCUSDC&interval=1s&limit=5").json["items"]
+
+    older = ask(f"/api/market/candles?symbol=BTCUSDC&interval=1s&limit=3&before={newest[0]['open_ms']}").json["items"]
+
+    assert older[-1]["open_ms"] == newest[0]["open_ms"] - 1_000
+    assert all(item["closed"] for item in older)
+
+
+def test_price_and_symbols(ask: Any):
+    symbols = {s["symbol"]: s for s in ask("/api/market/symbols").json["items"]}
+
+    assert symbols["BTCUSDC"]["quote"] == "USDC"
+    assert float(symbols["BTCUSDC"]["tick_size"]) > 0
+    assert float(ask("/api/market/price?symbol=BTCUSDC").json["price"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("symbol=NOSUCHCOIN", 404),
+        ("symbol=BTCUSDC&interval=7m", 422),
+        ("symbol=BTCUSDC&limit=1501", 422),
+        ("symbol=BTCUSDC&exchange=kraken", 422),
+        ("symbol=b%27;--", 422),
+        ("", 422),
+    ],
+)
+def test_what_is_not_there_is_said(ask: Any, query: str, status: int):
+    assert ask(f"/api/market/candles?{query}").status_code == status
+
+
+def test_an_exchange_that_does_not_answer_is_a_503_that_says_since_when(api: Any, settings: Settings):
+    answer = api.get("/api/market/candles?symbol=BTCUSDC")  # nothing listens on this home's simulator port
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "2"
+    assert "does not answer" in answer.json["error"]["message"]
+    assert int(answer.json["error"]["fields"]["silent_since"]) > 0
+
+
+class Fake(BaseHTTPRequestHandler):
+    """An exchange that counts what it is asked, and answers what the test wants."""
+
+    asked: ClassVar[list[str]] = []
+    status = 200
+    body = '[[60000,"1","2","0.5","1.5","10"]]'
+
+    def do_GET(self) -> None:
+        type(self).asked.append(self.path)
+        self.send_response(type(self).status)
+        self.end_headers()
+        self.wfile.write(type(self).body.encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def exchange() -> Iterator[tuple[type[Fake], Market]]:
+    kind = type("ThisFake", (Fake,), {"asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield kind, Market(lambda _: f"http://127.0.0.1:{server.server_port}/api")
+    server.shutdown()
+    server.server_close()
+
+
+def test_many_who_ask_the_same_at_once_are_one_request(exchange: tuple[type[Fake], Market]):
+    kind, market = exchange
+    threads = [threading.Thread(target=market.price, args=("x", "BTCUSDC")) for _ in range(8)]
+    kind.body = '{"price":"1.50"}'
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    assert len(kind.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(500, "{}"), (429, "{}"), (200, "<html>"), (200, "{}"), (200, "[[1]]"), (200, "[[1,2,3,4,5,null]]")],
+)  # fmt: skip
+def test_whatever_cannot_be_read_is_silence_and_it_is_left_alone_for_a_while(
+    exchange: tuple[type[Fake], Market], status: int, body: str
+):
+    kind, market = exchange
+    kind.status, kind.body = status, body
+
+    for _ in range(3):
+        with pytest.raises(ExchangeSilent):
+            market.candles("x", "BTCUSDC", "1m", limit=5)
+
+    assert len(kind.asked) == 1
+    assert market.silent_since("x") is not None
+
+
+def test_the_latest_candles_never_wait_for_the_exchange(exchange: tuple[type[Fake], Market]):
+    _, market = exchange
+
+    assert market.latest("x", "BTCUSDC", "1m", limit=2) == ()
+
+    deadline = time.monotonic() + 10
+    while not market.latest("x", "BTCUSDC", "1m", limit=2):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
