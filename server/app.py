@@ -25,7 +25,21 @@ from flask_wtf import CSRFProtect
 from sqlalchemy import Engine
 from waitress.server import create_server
 
-from server.api import audit, auth, bots, credentials, health, market, models, strategies, trading, verbs, wire
+from server.api import (
+    audit,
+    auth,
+    bots,
+    credentials,
+    health,
+    installation,
+    market,
+    models,
+    strategies,
+    trading,
+    users,
+    verbs,
+    wire,
+)
 from server.logs import log_to
 from server.market import Market
 from server.security.auth import identify
@@ -112,6 +126,8 @@ def create_app(settings: Settings | None = None) -> App:
         models.api,
         market.api,
         credentials.api,
+        users.api,
+        installation.api,
         audit.api,
     ):
         app.register_api(api)

@@ -16,6 +16,7 @@ from server.security.roles import Role, lesser, needs, public
 from server.security.sessions import session_rows
 from server.security.tokens import API, issue_api_token
 from server.security.users import check_password
+from server.storage import audit
 from server.storage.engine import read, write
 from server.storage.models import ApiToken, User
 from server.storage.times import iso, now_ms
@@ -92,6 +93,8 @@ def create_token(body: TokenBody) -> tuple[Response, int]:
             connection, name=body.name, role=body.role, user_id=caller().user_id, expires_ms=expires_ms
         )
         row = connection.execute(_tokens().where(ApiToken.id == token_id)).one()
+        facts = {"name": row.name, "role": row.role}
+        audit.note(connection, caller().author, "token.create", target=f"token {row.prefix}", after=facts)
     return jsonify(token_document(row) | {"token": secret}), 201
 
 
@@ -100,9 +103,12 @@ def create_token(body: TokenBody) -> tuple[Response, int]:
 def delete_token(path: RowPath) -> tuple[str, int]:
     """End a token at once: one's own, or as an admin anybody's."""
     with write(engine()) as connection:
-        if connection.execute(_visible_tokens().where(ApiToken.id == path.row_id)).first() is None:
+        row = connection.execute(_visible_tokens().where(ApiToken.id == path.row_id)).first()
+        if row is None:
             raise NotFound(f"There is no token {path.row_id}.")
         revoke(connection, path.row_id)
+        facts = {"name": row.name, "role": row.role, "owner": row.username}
+        audit.note(connection, caller().author, "token.revoke", target=f"token {row.prefix}", before=facts)
     return "", 204
 
 
@@ -120,9 +126,12 @@ def list_sessions(query: PageQuery) -> Response:
 def delete_session(path: RowPath) -> tuple[str, int]:
     """End a login or page session at once: one's own, or as an admin anybody's."""
     with write(engine()) as connection:
-        if not session_rows(connection, _whose(), limit=0, only=path.row_id):
+        found = session_rows(connection, _whose(), limit=0, only=path.row_id)
+        if not found:
             raise NotFound(f"There is no session {path.row_id}.")
         revoke(connection, path.row_id)
+        target = f"session {path.row_id} of {found[0].username}"
+        audit.note(connection, caller().author, "session.revoke", target=target)
     return "", 204
 
 

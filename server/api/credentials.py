@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, current_app, jsonify
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from server.api.examples import CredentialList
 from server.api.schemas import Credential as CredentialOut
-from server.api.schemas import CredentialBody, RowPath
+from server.api.schemas import CredentialBody, CredentialChanges, RowPath
 from server.api.wire import PageQuery, blueprint, caller, engine, keyed, page_of
 from server.security.roles import Role, needs
-from server.security.secrets import create_credential
+from server.security.secrets import create_credential, reseal_credential
 from server.storage import audit
 from server.storage.engine import read, write
 from server.storage.models import Bot, Credential
@@ -40,13 +40,10 @@ def add_credential(body: CredentialBody) -> tuple[Response, int]:
     """Store exchange keys, encrypted."""
     vault = current_app.extensions["flotilla"].vault
 
-    def add(connection: Any) -> tuple[dict[str, Any], int]:
-        if connection.execute(select(Credential.id).where(Credential.name == body.name)).first():
-            raise Conflict(
-                f"There is a credential called {body.name!r} already. Take another name, or delete that one."
-            )
+    def add(connection: Connection) -> tuple[dict[str, Any], int]:
+        _require_free_name(connection, body.name)
         credential_id = create_credential(connection, vault, **body.model_dump())
-        row = connection.execute(select(Credential).where(Credential.id == credential_id)).one()
+        row = _row(connection, credential_id)
         audit.note(connection, caller().author, "credential.create", target=f"credential {row.id}", after=_facts(row))
         return credential_document(row), 201
 
@@ -54,14 +51,37 @@ def add_credential(body: CredentialBody) -> tuple[Response, int]:
     return jsonify(document), status
 
 
+@api.put("/api/credentials/<int(max=2147483647):row_id>", responses={200: CredentialOut})
+@needs(Role.ADMIN)
+def change_credential(path: RowPath, body: CredentialChanges) -> Response:
+    """Rename exchange keys, or replace them. A bot takes new keys at its next start."""
+    vault = current_app.extensions["flotilla"].vault
+    with write(engine()) as connection:
+        row = _row(connection, path.row_id)
+        if body.name is not None and body.name != row.name:
+            _require_free_name(connection, body.name)
+            connection.execute(update(Credential).where(Credential.id == row.id).values(name=body.name))
+        if body.api_key is not None or body.api_secret is not None:
+            reseal_credential(connection, vault, row.id, api_key=body.api_key, api_secret=body.api_secret)
+        changed = _row(connection, path.row_id)
+        replaced = body.api_key is not None or body.api_secret is not None
+        audit.note(
+            connection,
+            caller().author,
+            "credential.change",
+            target=f"credential {row.id}",
+            before=_facts(row),
+            after=_facts(changed) | ({"keys": "replaced"} if replaced else {}),
+        )
+    return jsonify(credential_document(changed))
+
+
 @api.delete("/api/credentials/<int(max=2147483647):row_id>", responses={204: None})
 @needs(Role.ADMIN)
 def delete_credential(path: RowPath) -> tuple[str, int]:
     """Delete exchange keys that no bot uses."""
     with write(engine()) as connection:
-        row = connection.execute(select(Credential).where(Credential.id == path.row_id)).first()
-        if row is None:
-            raise NotFound(f"There is no credential {path.row_id}.")
+        row = _row(connection, path.row_id)
         mine = Bot.credential_id == path.row_id
         users = connection.execute(select(Bot.id).where(mine, Bot.archived_ms.is_(None))).scalars().all()
         if users:
@@ -70,6 +90,18 @@ def delete_credential(path: RowPath) -> tuple[str, int]:
         connection.execute(delete(Credential).where(Credential.id == path.row_id))
         audit.note(connection, caller().author, "credential.delete", target=f"credential {row.id}", before=_facts(row))
     return "", 204
+
+
+def _row(connection: Connection, credential_id: int) -> Row[Any]:
+    row = connection.execute(select(Credential).where(Credential.id == credential_id)).first()
+    if row is None:
+        raise NotFound(f"There is no credential {credential_id}.")
+    return row
+
+
+def _require_free_name(connection: Connection, name: str) -> None:
+    if connection.execute(select(Credential.id).where(Credential.name == name)).first():
+        raise Conflict(f"There is a credential called {name!r} already. Take another name, or delete that one.")
 
 
 def credential_document(row: Row[Any]) -> dict[str, Any]:

@@ -299,6 +299,7 @@ _EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "api_key": "vmPUZE6mv9SD5VNHk4HlWFsO",
         "api_secret": "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP",
     },
+    schemas.CredentialChanges: {"name": "simulator account 2"},
     schemas.Login: {"access_token": "eyJ…", "expires_in": 43_200, "role": "admin", "token_type": "Bearer"},
     schemas.LoginBody: {"username": "admin", "password": "correct horse battery staple"},
     schemas.NewBot: NEW_BOT,

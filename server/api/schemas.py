@@ -16,6 +16,8 @@ Name = Annotated[
 Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{5,20}$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Id = Annotated[int, Field(ge=1, le=MAX_ID, strict=True)]
+ApiKey = Annotated[str, StringConstraints(min_length=4, max_length=500, pattern=r"^[\x21-\x7e]+$")]
+ApiSecret = Annotated[str, StringConstraints(min_length=4, max_length=5000)]
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40)]
 
 
@@ -142,11 +144,17 @@ class Session(Given):
     last_used_at: str | None
 
 
+class CredentialChanges(Taken):
+    name: Name | None = Field(None, examples=["simulator account 1"])
+    api_key: ApiKey | None = Field(None, examples=["vmPUZE6mv9SD5VNHk4HlWFsO"])
+    api_secret: ApiSecret | None = Field(None, examples=["NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP"])
+
+
 class CredentialBody(Taken):
     exchange: Literal["simulator", "binance", "binance_testnet"] = Field(examples=["simulator"])
     name: Name = Field(examples=["simulator account 1"])
-    api_key: str = Field(min_length=4, max_length=500, pattern=r"^[\x21-\x7e]+$", examples=["vmPUZE6mv9SD5VNHk4HlWFsO"])
-    api_secret: str = Field(min_length=4, max_length=5000, examples=["NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP"])
+    api_key: ApiKey = Field(examples=["vmPUZE6mv9SD5VNHk4HlWFsO"])
+    api_secret: ApiSecret = Field(examples=["NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP"])
 
 
 class Credential(Given):

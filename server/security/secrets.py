@@ -91,6 +91,21 @@ def create_credential(
     return credential_id
 
 
+def reseal_credential(
+    connection: Connection, vault: Vault, credential_id: int, *, api_key: str | None, api_secret: str | None
+) -> None:
+    """Replace what is given of stored exchange keys; where both are, the old ones need not be readable.
+
+    Raises `NotFound`, `Unsealable`.
+    """
+    if api_key is None or api_secret is None:
+        old_key, old_secret = open_credential(connection, vault, credential_id)
+        api_key, api_secret = api_key or old_key, api_secret or old_secret
+    sealed = vault.seal(f"credentials:{credential_id}", {"api_key": api_key, "api_secret": api_secret})
+    values = {"sealed": sealed, "api_key_last4": api_key[-4:]}
+    connection.execute(update(Credential).where(Credential.id == credential_id).values(**values))
+
+
 def open_credential(connection: Connection, vault: Vault, credential_id: int) -> tuple[str, str]:
     """API key and secret of a stored credential. Raises `NotFound`, `Unsealable`."""
     blob = connection.execute(select(Credential.sealed).where(Credential.id == credential_id)).scalar_one_or_none()

@@ -58,9 +58,14 @@ def is_password_of_admin(settings: Settings) -> bool:
 def create_user(connection: Connection, *, username: str, password: str, role: str) -> int:
     """Add a user; the id of the row."""
     result = connection.execute(
-        insert(User).values(username=username, password_hash=_HASHER.hash(password), role=role, created_ms=now_ms())
+        insert(User).values(username=username, password_hash=hash_password(password), role=role, created_ms=now_ms())
     )
     return result.inserted_primary_key[0]  # type: ignore[index]
+
+
+def hash_password(password: str) -> str:
+    """What is kept of a password."""
+    return _HASHER.hash(password)
 
 
 def check_password(engine: Engine, username: str, password: str) -> Row[Any] | None:
@@ -75,6 +80,7 @@ def check_password(engine: Engine, username: str, password: str) -> Row[Any] | N
         return None
     if _HASHER.check_needs_rehash(user.password_hash):
         with write(engine) as connection:
-            fresh = _HASHER.hash(password)
-            connection.execute(update(User).where(User.id == user.id).values(password_hash=fresh))
+            fresh, stale = hash_password(password), User.password_hash == user.password_hash
+            if connection.execute(update(User).where(User.id == user.id, stale).values(password_hash=fresh)).rowcount:
+                user = connection.execute(select(User).where(User.id == user.id)).one()
     return user

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy import update
 
 from server.api.wire import caller, engine
+from server.security.accounts import THEMES, UP_DOWN, change_preferences
 from server.security.roles import Role, needs
 from server.storage.engine import write
-from server.storage.models import User
-from server.web.shell import THEMES, UP_DOWN, web
+from server.web.shell import web
 
 
 @web.get("/account")
@@ -30,7 +29,7 @@ def change_account() -> ResponseReturnValue:
         "keyboard": request.form.get("keyboard") == "on",
     }
     with write(engine()) as connection:
-        connection.execute(update(User).where(User.id == caller().user_id).values(preferences=chosen))
+        change_preferences(connection, caller().user_id or 0, chosen)
     flash("Saved.", "done")
     return redirect(url_for("web.account_page"), 303)
 

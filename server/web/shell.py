@@ -11,6 +11,7 @@ from flask_login import current_user
 from sqlalchemy import Connection, select
 
 from server.api.wire import caller, engine
+from server.security.accounts import THEMES, UP_DOWN
 from server.security.roles import Caller
 from server.storage.engine import read
 from server.storage.models import Bot, KillSwitch
@@ -18,9 +19,6 @@ from server.storage.times import now_ms
 from server.web.formats import clock, duration
 
 web = Blueprint("web", __name__)
-
-THEMES = ("system", "light", "dark")
-UP_DOWN = ("green-red", "blue-orange", "red-up")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
