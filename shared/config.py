@@ -84,6 +84,10 @@ Whole = Annotated[int, Strict()]
 """A whole number; booleans and strings are refused."""
 
 
+Flag = Annotated[bool, Strict()]
+"""Yes or no; numbers and strings are refused."""
+
+
 def setting(
     default: Any,
     *,
@@ -258,6 +262,30 @@ class TradingConfig(BaseModel):
         group="safety",
         applies=_NOW,
         help="No entries once the server could not be reached for this long; positions stay guarded.",
+    )
+    notify_start_stop: Flag = setting(
+        True,
+        group="notifications",
+        applies=_NOW,
+        help="Tell people when the bot has started and stopped.",
+    )
+    notify_positions: Flag = setting(
+        True,
+        group="notifications",
+        applies=_NOW,
+        help="Tell people of each position that opens or closes, with its PNL.",
+    )
+    notify_errors: Flag = setting(
+        True,
+        group="notifications",
+        applies=_NOW,
+        help="Tell people of errors and alerts. That a bot was given up, or halted, is told all the same.",
+    )
+    notify_daily: Flag = setting(
+        True,
+        group="notifications",
+        applies=_NOW,
+        help="Count the bot in the daily summary.",
     )
 
 

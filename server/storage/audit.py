@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
+from server.notify import outbox
 from server.storage.models import AuditEntry
 from server.storage.times import iso, now_ms
 
@@ -43,9 +44,10 @@ def note(
     reason: str | None = None,
 ) -> None:
     """Write down one change. *action* is ``<thing>.<verb>``, such as ``bot.start``; never hand in a secret."""
+    now = now_ms()
     connection.execute(
         insert(AuditEntry).values(
-            ts=now_ms(),
+            ts=now,
             actor=author.name,
             via=author.via.value,
             action=action,
@@ -56,6 +58,7 @@ def note(
             reason=reason,
         )
     )
+    outbox.tell_change(connection, action, bot_id, author.name, author.via.value, reason, now)
 
 
 def entries(

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from server.notify import outbox
 from server.storage.models import Bot, BotRun, Event, ExchangeOrder, Fill, TradingOrder, TradingStats
 from server.storage.queries import is_faulted
 from server.storage.times import day_of
@@ -65,6 +66,8 @@ def apply_events(connection: Connection, bot: BotRef, run_id: str, envelopes: Se
         handler = _HANDLERS.get(type(payload))
         if handler is not None:
             handler(run, envelope, payload)
+        if payload is not None:
+            outbox.tell_event(connection, bot.id, envelope, payload)
     run.note_last_heartbeat()
 
 
@@ -94,6 +97,8 @@ def set_status(connection: Connection, bot_id: int, status: BotState, reason: st
     if before.status != status:
         values["status_since_ms"] = now
     _set_bot(connection, bot_id, **values)
+    if before.status != status:
+        outbox.tell_status(connection, bot_id, status, reason, now)
 
 
 def add_note(connection: Connection, bot_id: int, run_id: str, kind: str, message: str, now: int) -> None:
@@ -109,6 +114,7 @@ def add_note(connection: Connection, bot_id: int, run_id: str, kind: str, messag
             data=to_data(Alert(kind=kind, message=message)),
         )
     )
+    outbox.tell_note(connection, bot_id, run_id, kind, message, now)
 
 
 def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0) -> int:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from server.end_signals import EndSignals
 from server.logs import log_to
+from server.notify.dispatcher import notifying
 from server.security.secrets import load_vault
 from server.settings import Settings
 from server.storage.engine import BUSY_TIMEOUT_S, make_engine, migrate
@@ -64,7 +65,7 @@ def run_supervisor(settings: Settings) -> int:
     detach = EndSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     migrate(settings)
     try:
-        with only_supervisor(settings, wait_s=1.0), _engine(settings) as engine:
+        with only_supervisor(settings, wait_s=1.0), _engine(settings) as engine, notifying(settings, engine):
             supervisor = _supervisor(settings, engine)
             log.info("supervisor_started", home=str(settings.home))
             while not detach.is_set():
@@ -90,7 +91,7 @@ def end_bots(settings: Settings, *, until: float, say: Callable[[str], None] = l
             bots.tell()
             if bots.left:
                 say(f"Ending {len(bots.left)} bot{'s' if len(bots.left) > 1 else ''} in order …")
-            with _engine(settings, busy_timeout_s=_BUSY_S) as engine:
+            with _engine(settings, busy_timeout_s=_BUSY_S) as engine, notifying(settings, engine, drain=True):
                 _end_in_order(_supervisor(settings, engine, ending=True), bots, until)
     except (FlotillaError, SQLAlchemyError, OSError) as error:
         log.error("bots_not_ended_in_order", reason=str(error))

@@ -29,6 +29,13 @@ def split_symbol(symbol: str) -> tuple[str, str]:
     return symbol, ""
 
 
+def place_of(exchange: str, mode: str) -> str:
+    """Where a bot's money is: live, testnet, paper or simulator."""
+    if mode == "paper":
+        return "paper"
+    return {"binance": "live", "binance_testnet": "testnet"}.get(exchange, "simulator")
+
+
 def pnl(amount: Decimal) -> Pnl:
     """An amount with its sign and direction."""
     if amount == ZERO:

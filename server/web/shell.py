@@ -16,7 +16,7 @@ from server.security.roles import Caller
 from server.storage.engine import read
 from server.storage.models import Bot, KillSwitch
 from server.storage.times import now_ms
-from server.web.formats import clock, duration
+from server.web.formats import clock, duration, place_of
 
 web = Blueprint("web", __name__)
 
@@ -74,13 +74,6 @@ def frame_of(connection: Connection) -> Frame:
 
 def _one_of(choices: tuple[str, ...], chosen: Any) -> str:
     return chosen if chosen in choices else choices[0]
-
-
-def place_of(exchange: str, mode: str) -> str:
-    """Where a bot's money is: live, testnet, paper or simulator."""
-    if mode == "paper":
-        return "paper"
-    return {"binance": "live", "binance_testnet": "testnet"}.get(exchange, "simulator")
 
 
 def bot_ribbon(exchange: str, mode: str) -> Ribbon:

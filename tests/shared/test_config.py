@@ -186,11 +186,11 @@ def test_every_field_can_be_shown_as_a_form(name):
     extra: Any = info.json_schema_extra
 
     assert info.description.endswith(".")
-    assert extra["group"] in {"size", "entry", "exit", "limits", "safety"}
+    assert extra["group"] in {"size", "entry", "exit", "limits", "safety", "notifications"}
     assert applies_of(TradingConfig, name) in Applies
     for other, values in (extra["depends_on"] or {}).items():
         assert set(values) <= set(get_args(TradingConfig.model_fields[other].annotation))
-    numeric = getattr(info.annotation, "__origin__", None) is not Literal
+    numeric = info.annotation is not bool and getattr(info.annotation, "__origin__", None) is not Literal
     bounded = (
         any(isinstance(rule, Ge | Gt) for rule in info.metadata),
         any(isinstance(r, Le | Lt) for r in info.metadata),

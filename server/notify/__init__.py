@@ -1,0 +1,1 @@
+"""Alerts to people and commands from them; only the supervisor's process sends and listens."""
