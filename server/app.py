@@ -24,7 +24,9 @@ from flask_openapi3 import Info, OpenAPI
 from flask_wtf import CSRFProtect
 from sqlalchemy import Engine
 from waitress.server import create_server
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from server import bodies
 from server.api import (
     audit,
     auth,
@@ -49,16 +51,15 @@ from server.security.sessions import load_page_user
 from server.security.users import FIRST_ADMIN, first_start
 from server.settings import Settings, load_settings
 from server.storage.engine import MIGRATIONS, engine_options, tune
-from server.storage.model_files import MAX_BYTES
 from server.storage.models import db
 from server.supervisor.run_tickets import endpoints
+from server.web.errors import shown
 from server.web.pages import web
 from server.web.sign_in import to_login
 from shared.errors import FlotillaError
 
 THREADS = 64
 ENDS_WITHIN_S = 1.5
-_UPLOAD_BYTES = MAX_BYTES + 100_000  # the file, and the form around it
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 _CSP = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; object-src 'none'; "
@@ -133,7 +134,7 @@ def create_app(settings: Settings | None = None) -> App:
         app.register_api(api)
     app.register_blueprint(web)
     app.add_url_rule("/api/docs", "docs", public(lambda: redirect("/api/swagger")))
-    wire.register_errors(app)
+    wire.register_errors(app, shown)
     return app
 
 
@@ -148,19 +149,22 @@ def serve(settings: Settings) -> int:
     if password is not None:
         print(f"First start: log in as {FIRST_ADMIN} with the password {password} (shown this once).", flush=True)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    listeners: dict[int, object] = {}
     try:
         server = create_server(
             app,
+            map=listeners,
             host=settings.host,
             port=settings.port,
             threads=THREADS,
             ident=None,
-            max_request_body_size=3 * MAX_BYTES,  # up to there the answer is ours, above it waitress refuses
+            max_request_body_size=bodies.READ_AWAY_BYTES,
             clear_untrusted_proxy_headers=True,
         )
     except OSError as error:
         print(_cannot_listen(settings, error), file=sys.stderr)
         return 1
+    bodies.bound(listeners.values())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     server.run()
@@ -219,8 +223,9 @@ def _configure(app: App, settings: Settings, vault: Vault, *, unguarded: frozens
     def _guard() -> ResponseReturnValue | None:
         if request.routing_exception is not None or request.endpoint in unguarded:
             return None
-        upload = request.endpoint == "models.upload_model"
-        request.max_content_length = _UPLOAD_BYTES if upload else wire.MAX_JSON_BYTES
+        request.max_content_length = bodies.limit_of(request.path)
+        if (request.content_length or 0) > request.max_content_length:
+            raise RequestEntityTooLarge
         need = need_of(app.view_functions[request.endpoint or ""])
         if need.role is None:
             return None

@@ -122,13 +122,18 @@ def error_response(
     return response
 
 
-def register_errors(app: Flask) -> None:
-    """Turn everything that is raised into the error shape; nothing of the inside shows."""
-    app.register_error_handler(FlotillaError, _on_flotilla_error)
-    app.register_error_handler(HTTPException, _on_http_error)
-    app.register_error_handler(OperationalError, _on_database_error)
-    app.register_error_handler(PoolTimeout, _on_database_error)
-    app.register_error_handler(Exception, _on_bug)
+def register_errors(app: Flask, shown: Callable[[Response], Response]) -> None:
+    """Turn everything that is raised into the error shape, and that into what *shown* makes of it; nothing of the
+    inside shows."""
+
+    def answer(kind: type[Exception], handle: Callable[[Any], Response]) -> None:
+        app.register_error_handler(kind, lambda error: shown(handle(error)))
+
+    answer(FlotillaError, _on_flotilla_error)
+    answer(HTTPException, _on_http_error)
+    answer(OperationalError, _on_database_error)
+    answer(PoolTimeout, _on_database_error)
+    answer(Exception, _on_bug)
 
 
 def refuse_invalid(error: ValidationError) -> NoReturn:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, g, request
+from flask import Blueprint, g
 from flask_login import current_user
 from sqlalchemy import Connection, select
 
@@ -48,7 +48,7 @@ class Frame:
 @web.app_context_processor
 def _frame() -> dict[str, Any]:
     """``frame`` in each template of a page that somebody signed in to see; None on the others."""
-    if request.blueprint != "web" or getattr(g, "caller", None) is None:
+    if getattr(g, "caller", None) is None:
         return {"frame": None, "user": None}
     with read(engine()) as connection:
         return {"frame": frame_of(connection), "user": caller()}

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
@@ -138,3 +139,50 @@ def test_forty_callers_at_once_are_all_served(tmp_path: Path):
         process.communicate(timeout=10)
 
     assert statuses == [201] * 40
+
+
+@pytest.mark.parametrize("path", ["/api/models/upload", "/login"])
+def test_a_body_of_200_mb_is_answered_by_us_and_kept_nowhere(tmp_path: Path, path: str):
+    port = free_port()
+    with web(tmp_path / "home", port) as process:
+        wait_for(port, process)
+        seen = psutil.Process(process.pid)
+        memory, written = seen.memory_info().rss, seen.io_counters().write_chars
+
+        answer = send(port, path, b"Content-Length: 200000000\r\n", [b"x" * 1_000_000] * 200)
+
+        assert seen.memory_info().rss - memory < 30_000_000
+        assert seen.io_counters().write_chars - written < 5_000_000
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"request_entity_too_large"' in answer
+
+
+def test_a_body_without_a_length_is_kept_up_to_the_limit_only(tmp_path: Path):
+    port = free_port()
+    chunk = b"f4240\r\n" + b"x" * 1_000_000 + b"\r\n"
+    with web(tmp_path / "home", port) as process:
+        wait_for(port, process)
+        written = psutil.Process(process.pid).io_counters().write_chars
+
+        answer = send(port, "/login", b"Transfer-Encoding: chunked\r\n", [*[chunk] * 50, b"0\r\n\r\n"])
+
+        assert psutil.Process(process.pid).io_counters().write_chars - written < 5_000_000
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def send(port: int, path: str, header: bytes, parts: list[bytes]) -> bytes:
+    """The whole answer to a POST of *parts*, read after all of them were sent."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(b"POST " + path.encode() + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + header + b"\r\n")
+        for part in parts:
+            client.sendall(part)
+        return b"".join(iter(lambda: client.recv(65_536), b""))
+
+
+def test_a_client_that_asks_first_is_told_before_it_sends(tmp_path: Path):
+    port = free_port()
+    with web(tmp_path / "home", port) as process:
+        wait_for(port, process)
+        answer = send(port, "/login", b"Content-Length: 200000000\r\nExpect: 100-continue\r\n", [])
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
