@@ -34,6 +34,7 @@ from server.notify.deliveries import (
     write_failure,
     write_sent,
 )
+from server.notify.listener import Listener
 from server.settings import Settings, TelegramSettings
 from server.storage.engine import read, write
 from server.storage.times import day_of, now_ms
@@ -63,7 +64,7 @@ def notifying(settings: Settings, engine: Engine, *, drain: bool = False) -> Ite
     if settings.telegram is None:
         yield None
         return
-    dispatcher = Dispatcher(settings.telegram, engine)
+    dispatcher = Dispatcher(settings, settings.telegram, engine)
     dispatcher.start()
     try:
         yield dispatcher
@@ -76,6 +77,7 @@ class Dispatcher:
 
     def __init__(
         self,
+        settings: Settings,
         telegram: TelegramSettings,
         engine: Engine,
         *,
@@ -83,7 +85,7 @@ class Dispatcher:
         jitter: Callable[[], float] = random.random,
         make: Callable[[TelegramSettings], Telegram] = Telegram,
     ) -> None:
-        self._telegram, self._engine = telegram, engine
+        self._settings, self._telegram, self._engine = settings, telegram, engine
         self._policy, self._jitter, self._make = policy or RetryPolicy(), jitter, make
         self._channels = [channel_of(chat) for chat in telegram.chat_ids]
         self._thread = threading.Thread(target=self._run, name="telegram", daemon=True)
@@ -133,11 +135,13 @@ class Dispatcher:
         self._loop.set_default_executor(_DaemonThreads())
         telegram = self._make(self._telegram)
         sending = [asyncio.create_task(self._keep(partial(self._deliver, telegram, c))) for c in self._channels]
-        others = [asyncio.create_task(self._keep(self._summarise))]
+        listener = Listener(self._engine, self._settings, self._telegram, telegram, self._pause, self._policy)
+        others = [asyncio.create_task(self._keep(work)) for work in (listener.listen, self._summarise)]
         log.info("telegram_started", chats=len(self._channels))
         await self._ending.wait()
         if sending:  # what is on its way may arrive: a message that is cut off would be sent again
             await asyncio.wait(sending, timeout=DETACH_S / 2)
+        listener.close()
         for task in sending + others:
             task.cancel()
         await asyncio.gather(*sending, *others, return_exceptions=True)

@@ -226,7 +226,7 @@ class House:
 
     def dispatcher(self, *chats: int, **options: Any) -> Dispatcher:
         telegram = TelegramSettings(token=self.telegram.token, chat_ids=chats or (CHAT,), url=self.stand_in.url)
-        made = Dispatcher(telegram, self.engine, **{"policy": QUICK, "jitter": lambda: 0.0} | options)
+        made = Dispatcher(self.settings, telegram, self.engine, **{"policy": QUICK, "jitter": lambda: 0.0} | options)
         made.start()
         self.dispatchers.append(made)
         return made
