@@ -53,9 +53,13 @@ from server.settings import Settings, load_settings
 from server.storage.engine import MIGRATIONS, engine_options, tune
 from server.storage.models import db
 from server.supervisor.run_tickets import endpoints
+from server.web.assets import compress
 from server.web.errors import shown
+from server.web.hub import Hub
+from server.web.live import IsLive
 from server.web.pages import web
 from server.web.sign_in import to_login
+from server.web.stream import make_hub
 from shared.errors import FlotillaError
 
 THREADS = 64
@@ -106,7 +110,7 @@ def create_app(settings: Settings | None = None) -> App:
         log_to()
     app = App(
         "server",
-        static_folder="web/static",
+        static_folder=None,  # the pages' files have addresses of their own: server.web.assets
         template_folder="web/templates",
         info=Info(title="Flotilla", version="1", description="A fleet of trading bots."),
         security_schemes=_SECURITY_SCHEMES,  # type: ignore[arg-type]
@@ -115,7 +119,7 @@ def create_app(settings: Settings | None = None) -> App:
         validation_error_model=wire.ErrorBody,
         validation_error_callback=wire.refuse_invalid,
     )
-    _configure(app, settings, vault, unguarded=frozenset(app.view_functions))  # static files, the API's description
+    _configure(app, settings, vault, unguarded=frozenset(app.view_functions))  # the API's description
     for api in (
         health.api,
         auth.login_api,
@@ -133,6 +137,8 @@ def create_app(settings: Settings | None = None) -> App:
     ):
         app.register_api(api)
     app.register_blueprint(web)
+    app.jinja_env.globals["is_live"] = IsLive()
+    app.extensions["flotilla.hub"] = make_hub(app, app.extensions["flotilla"].engine)
     app.add_url_rule("/api/docs", "docs", public(lambda: redirect("/api/swagger")))
     wire.register_errors(app, shown)
     return app
@@ -160,23 +166,26 @@ def serve(settings: Settings) -> int:
             ident=None,
             max_request_body_size=bodies.READ_AWAY_BYTES,
             clear_untrusted_proxy_headers=True,
+            channel_request_lookahead=1,  # a client that goes away is noticed while its stream waits
         )
     except OSError as error:
         print(_cannot_listen(settings, error), file=sys.stderr)
         return 1
     bodies.bound(listeners.values())
+    hub: Hub = app.extensions["flotilla.hub"]
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        # Requests under way may finish, streams are ended; what hangs does not hold up the end.
+        timer = threading.Timer(ENDS_WITHIN_S, os._exit, [0])
+        timer.daemon = True
+        timer.start()
+        hub.close()
+        raise SystemExit(0)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
+        signal.signal(number, end)
     server.run()
     return 0
-
-
-def _end(_number: int, _frame: FrameType | None) -> None:
-    # Requests under way may finish; one that hangs does not hold up the end.
-    timer = threading.Timer(ENDS_WITHIN_S, os._exit, [0])
-    timer.daemon = True
-    timer.start()
-    raise SystemExit(0)
 
 
 def _cannot_listen(settings: Settings, error: OSError) -> str:
@@ -202,7 +211,6 @@ def _configure(app: App, settings: Settings, vault: Vault, *, unguarded: frozens
         WTF_CSRF_TIME_LIMIT=None,
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
-        SEND_FILE_MAX_AGE_DEFAULT=timedelta(hours=1),
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
@@ -243,6 +251,6 @@ def _configure(app: App, settings: Settings, vault: Vault, *, unguarded: frozens
         response.headers["Content-Security-Policy"] = _DOCS_CSP if is_docs else _CSP
         for name, value in _HEADERS.items():
             response.headers[name] = value
-        if request.endpoint != "static" and not is_docs:
+        if not is_docs:
             response.headers.setdefault("Cache-Control", "no-store")
-        return response
+        return compress(response)

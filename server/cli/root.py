@@ -66,6 +66,14 @@ def supervisor() -> None:
     sys.exit(run_supervisor(load_settings()))
 
 
+@cli.command()
+def assets() -> None:
+    """Install what the pages load for live updates and charts (npm packages, from the lock file)."""
+    from server.packages import install_packages
+
+    click.echo("Installed." if install_packages(say=click.echo) else "Nothing to do: installed before.")
+
+
 @cli.command(hidden=True)
 def demo() -> None:
     """Load what is missing of the demo fleet; needs a running web server and simulator."""

@@ -6,11 +6,11 @@ A page's cookie holds nothing but the session's random key, signed; the row says
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from flask_login import UserMixin
-from sqlalchemy import Connection, Engine, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Select, delete, insert, or_, select, update
 
 from server.security.tokens import LOGIN, PAGE
 from server.storage.engine import read
@@ -118,3 +118,18 @@ def _living() -> Select[*tuple[Any, ...]]:
         .join(User, User.id == ApiToken.user_id)
         .where(ApiToken.revoked_ms.is_(None), ApiToken.expires_ms > now_ms())
     )
+
+
+def still_allowed(connection: Connection, token_ids: Collection[int]) -> dict[int, str]:
+    """Those of *token_ids*, of whatever kind, that still work, each with its present role."""
+    rows = connection.execute(
+        select(ApiToken.id, ApiToken.kind, ApiToken.role, User.role.label("user_role"))
+        .join(User, User.id == ApiToken.user_id, isouter=True)
+        .where(
+            ApiToken.id.in_(token_ids),
+            ApiToken.revoked_ms.is_(None),
+            or_(ApiToken.expires_ms.is_(None), ApiToken.expires_ms > now_ms()),
+            or_(ApiToken.user_id.is_(None), User.disabled.is_(False)),
+        )
+    )
+    return {row.id: row.user_role if row.kind in _KINDS else row.role for row in rows}

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from server.web.formats import Pnl, clock, duration, pnl, price, split_symbol
+from server.web.formats import Pnl, pnl, price, split_symbol
 from shared.states import BotState, DesiredState, PositionState
 from shared.units import ZERO, plain
 
@@ -56,15 +56,14 @@ class FleetRow:
     pill: str
     spins: bool
     css: str
-    since: str
-    since_exact: str
+    since_ms: int | None
     reason: str | None
     wanted: str | None
     position: str
     entry: str | None
     pnl_today: Pnl
     pnl_total: Pnl
-    heartbeat: str
+    heartbeat_ms: int | None
     is_stale: bool
     restarts: int
     buttons: list[Button]
@@ -79,7 +78,6 @@ def fleet_row(
     age_ms = None if heartbeat_ms is None else max(0, now - heartbeat_ms)
     is_stale = status in (BotState.RUNNING, BotState.PAUSED) and (age_ms is None or age_ms > STALE_MS)
     position, entry = _position(held, base)
-    since_ms = bot["status_since"]
     return FleetRow(
         id=bot["id"],
         name=bot["name"],
@@ -92,15 +90,14 @@ def fleet_row(
         pill="stale" if is_stale else status.value,
         spins=status in _MOVING,
         css="is-error" if status is BotState.ERROR else "is-stale" if is_stale else "",
-        since="" if since_ms is None else duration(now - since_ms),
-        since_exact="" if since_ms is None else clock(since_ms),
+        since_ms=bot["status_since"],
         reason=bot["status_reason"],
         wanted=None if status in _FULFILLED[desired] else desired.value,
         position=position,
         entry=entry,
         pnl_today=pnl(Decimal(bot["pnl_today"])),
         pnl_total=pnl(Decimal(bot["pnl_total"])),
-        heartbeat="–" if age_ms is None or status is BotState.STOPPED else duration(age_ms),
+        heartbeat_ms=None if status is BotState.STOPPED else heartbeat_ms,
         is_stale=is_stale,
         restarts=bot["restarts_24h"],
         buttons=_buttons(status, desired, bot["halted"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.web import account, actions, fleet, sign_in
+from server.web import account, actions, assets, fleet, keys, sign_in, stream
 from server.web.shell import web
 
-__all__ = ["account", "actions", "fleet", "sign_in", "web"]
+__all__ = ["account", "actions", "assets", "fleet", "keys", "sign_in", "stream", "web"]

@@ -8,15 +8,16 @@ from typing import Any
 
 from flask import Blueprint, g
 from flask_login import current_user
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from server.api.wire import caller, engine
 from server.security.accounts import THEMES, UP_DOWN
 from server.security.roles import Caller
 from server.storage.engine import read
-from server.storage.models import Bot, KillSwitch
+from server.storage.models import Bot, Event, KillSwitch
 from server.storage.times import now_ms
 from server.web.formats import clock, duration, place_of
+from shared.states import BotState
 
 web = Blueprint("web", __name__)
 
@@ -33,7 +34,7 @@ class Ribbon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What the frame of a page shows. *halted*: the kill switch is set."""
+    """What the frame of a page shows. *halted*: the kill switch is set; *last_event*: where its stream begins."""
 
     ribbon: Ribbon
     halted: bool
@@ -43,6 +44,10 @@ class Frame:
     theme: str
     updown: str
     keyboard: bool
+    local_time: bool
+    alarms: int
+    now_ms: int
+    last_event: int
 
 
 @web.app_context_processor
@@ -57,19 +62,33 @@ def _frame() -> dict[str, Any]:
 def frame_of(connection: Connection) -> Frame:
     """The frame for the caller. A page about one bot puts its own ribbon in place of the fleet's (`g.ribbon`)."""
     places = connection.execute(select(Bot.exchange, Bot.mode, Bot.name).where(Bot.archived_ms.is_(None))).all()
-    halted = connection.execute(select(KillSwitch.engaged).order_by(KillSwitch.id.desc()).limit(1)).scalar()
-    who = caller()
+    who, now = caller(), now_ms()
     chosen: dict[str, Any] = dict(current_user.row.preferences or {}) if who.by_cookie else {}
     return Frame(
         ribbon=getattr(g, "ribbon", None) or fleet_ribbon([(p.exchange, p.mode, p.name) for p in places]),
-        halted=bool(halted),
-        clock=clock(now_ms()),
+        halted=is_halted(connection),
+        clock=clock(now),
         user=who,
         initials=who.name[:2].upper(),
         theme=_one_of(THEMES, chosen.get("theme")),
         updown=_one_of(UP_DOWN, chosen.get("updown")),
         keyboard=chosen.get("keyboard", True) is not False,
+        local_time=chosen.get("local_time") is True,
+        alarms=alarms_of(connection),
+        now_ms=now,
+        last_event=connection.execute(select(func.max(Event.id))).scalar() or 0,
     )
+
+
+def is_halted(connection: Connection) -> bool:
+    """Whether the kill switch is set."""
+    return bool(connection.execute(select(KillSwitch.engaged).order_by(KillSwitch.id.desc()).limit(1)).scalar())
+
+
+def alarms_of(connection: Connection) -> int:
+    """How many bots need somebody now; the pages' titles carry it."""
+    broken = select(func.count()).where(Bot.archived_ms.is_(None), Bot.status == BotState.ERROR.value)
+    return connection.execute(broken).scalar_one()
 
 
 def _one_of(choices: tuple[str, ...], chosen: Any) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +13,9 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from sqlalchemy import Engine, insert, update
+from waitress.server import create_server
 from werkzeug.test import TestResponse
 
 from server.app import create_app
@@ -19,7 +23,7 @@ from server.security.tokens import issue_api_token, issue_bot_token
 from server.security.users import create_user, first_start
 from server.settings import Settings, load_settings
 from server.storage.engine import write
-from server.storage.models import Bot, Model, TradingOrder, TradingStats
+from server.storage.models import Bot, Model, SupervisorBeat, TradingOrder, TradingStats
 from server.storage.times import now_ms
 
 PASSWORD = "correct horse battery staple"
@@ -243,3 +247,62 @@ def page(app: Any) -> Callable[[str], FlaskClient]:
 def csrf_token(html: str) -> str:
     """The token of the first form in *html*."""
     return html.split('name="csrf_token" value="')[1].split('"')[0]
+
+
+# A real browser
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        if os.environ.get("FLOTILLA_REQUIRE_BROWSER") == "1":
+            pytest.fail("FLOTILLA_REQUIRE_BROWSER is 1 and there is no Chromium: apt-get install chromium")
+        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def address(app: Any) -> Iterator[str]:
+    """The app behind its real server, with a supervisor that has just given a sign of life."""
+    engine = app.extensions["flotilla"].engine
+    with write(engine) as connection:
+        an_hour = now_ms() + 3_600_000
+        connection.execute(insert(SupervisorBeat).values(id=1, pid=1, started_ms=1, beat_ms=an_hour))
+    server = create_server(app, host="127.0.0.1", port=0, threads=16, channel_request_lookahead=1)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.effective_port}"
+    app.extensions["flotilla.hub"].close()
+    server.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
+    """A page after signing in. What the browser complains about, and every foreign request, fails the test."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def open_(width: int = 1280, **options: Any) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 844}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: complaints.append(m.text) if m.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith((address, "data:")) else complaints.append(r.url))
+        page.goto(address)
+        page.get_by_label("Name").fill("admin")
+        page.get_by_label("Password").fill("correct horse battery staple")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Fleet", exact=True)).to_be_visible()
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []

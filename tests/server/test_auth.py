@@ -118,6 +118,7 @@ def test_only_logging_in_health_and_metrics_are_open_to_all(app: Any):
         "/api/auth/login",
         "/api/docs",
         "/login",
+        "/assets/<name>",
     }
 
 
