@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,9 +12,23 @@ from sqlalchemy.exc import SQLAlchemyError
 from server.settings import load_settings
 from shared.errors import FlotillaError
 
+_ROOMS = ("bots", "credentials", "doctor", "tokens", "users")
+"""Commands in modules of their own, each loaded only when it is asked for."""
+
 
 class Commands(click.Group):
     """A group whose commands end with a sentence where they cannot do their work."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """All names, sorted."""
+        return sorted([*super().list_commands(context), *_ROOMS])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command called *name*."""
+        if name not in _ROOMS:
+            return super().get_command(context, name)
+        found: click.Command = getattr(import_module(f"server.cli.{name}"), name)
+        return found
 
     def invoke(self, context: click.Context) -> object:
         """Run the chosen command."""
@@ -26,6 +41,11 @@ class Commands(click.Group):
         except SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or error).splitlines()[0]
             click.echo(f"The database cannot be used ({cause}). See DATABASE_URL and FLOTILLA_HOME.", err=True)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except BrokenPipeError:  # whoever read has seen enough, as with ``flotilla bots list | head``
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
         except OSError as error:
             where = f" {error.filename}" if error.filename else ""
             click.echo(f"The machine refused: {error.strerror or error}{where}.", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import cache
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -17,8 +18,6 @@ from server.storage.times import now_ms
 
 FIRST_ADMIN = "admin"
 _HASHER = PasswordHasher()
-# Checked when the name is unknown, so that an answer's delay does not tell which names exist.
-_NOBODY = _HASHER.hash(secrets.token_urlsafe(16))
 
 
 def first_start(settings: Settings) -> str | None:
@@ -73,7 +72,7 @@ def check_password(engine: Engine, username: str, password: str) -> Row[Any] | N
     with read(engine) as connection:
         user = connection.execute(select(User).where(User.username == username)).first()
     try:
-        _HASHER.verify(user.password_hash if user else _NOBODY, password)
+        _HASHER.verify(user.password_hash if user else _nobody(), password)
     except (VerificationError, InvalidHashError, UnicodeError):
         return None
     if user is None or user.disabled:
@@ -84,3 +83,9 @@ def check_password(engine: Engine, username: str, password: str) -> Row[Any] | N
             if connection.execute(update(User).where(User.id == user.id, stale).values(password_hash=fresh)).rowcount:
                 user = connection.execute(select(User).where(User.id == user.id)).one()
     return user
+
+
+@cache
+def _nobody() -> str:
+    # Checked when the name is unknown, so that an answer's delay does not tell which names exist.
+    return _HASHER.hash(secrets.token_urlsafe(16))
