@@ -36,6 +36,7 @@ from server.api import (
     installation,
     market,
     models,
+    notifications,
     strategies,
     trading,
     users,
@@ -134,6 +135,7 @@ def create_app(settings: Settings | None = None) -> App:
         users.api,
         installation.api,
         audit.api,
+        notifications.api,
     ):
         app.register_api(api)
     app.register_blueprint(web)

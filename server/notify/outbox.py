@@ -8,9 +8,10 @@ made is logged and left out; it never keeps an event from being booked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import structlog
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from server.notify import templates
@@ -102,6 +103,49 @@ def tell(
                 state=QUEUED, attempts=0, next_try_ms=now_ms(),
             )
         )  # fmt: skip
+
+
+def queue_test(connection: Connection, channel: str, actor: str) -> int:
+    """Queue a test message for *channel*; its id."""
+    now = now_ms()
+    text = f"Test message from Flotilla, asked for by {templates.one_line(actor, templates.NAME_CHARS)}."
+    tell(connection, Message(kind="test", text=text, key=f"test:{now}"), now, only=channel)
+    newest = select(func.max(Notification.id)).where(Notification.kind == "test", Notification.channel == channel)
+    return int(connection.execute(newest).scalar_one())
+
+
+def entries(
+    connection: Connection, *, limit: int, before: int | None = None, state: str | None = None
+) -> list[Row[Any]]:
+    """Up to *limit* + 1 notifications, newest first, of all states if *state* is None."""
+    query = select(Notification)
+    if before is not None:
+        query = query.where(Notification.id < before)
+    if state is not None:
+        query = query.where(Notification.state == state)
+    return list(connection.execute(query.order_by(Notification.id.desc()).limit(limit + 1)))
+
+
+def entry(connection: Connection, notification_id: int) -> Row[Any]:
+    """One notification, which there is."""
+    return connection.execute(select(Notification).where(Notification.id == notification_id)).one()
+
+
+def entry_document(row: Row[Any]) -> dict[str, Any]:
+    """A notification as the API shows it."""
+    return {
+        "id": row.id,
+        "created_at": iso(row.created_ms),
+        "channel": row.channel,
+        "kind": row.kind,
+        "bot_id": row.bot_id,
+        "text": row.text,
+        "state": row.state,
+        "attempts": row.attempts,
+        "next_try_at": iso(row.next_try_ms) if row.state == QUEUED else None,
+        "sent_at": iso(row.sent_ms),
+        "error": row.error,
+    }
 
 
 def _tell(connection: Connection, bot_id: int, make: Callable[[BotFacts], Message | None], ts: int) -> None:

@@ -16,8 +16,7 @@ from server.storage.engine import read, write
 from server.storage.models import AuditEntry, Credential, ExchangeOrder, KillSwitch, TradingOrder
 from server.storage.times import now_ms
 from server.storage.verbs import VERBS
-
-CHAT, OTHER_CHAT = 4711, -100815
+from tests.notify.bot_api import CHAT, OTHER_CHAT
 
 
 @pytest.mark.parametrize(

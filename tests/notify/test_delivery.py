@@ -20,9 +20,9 @@ from server.notify.deliveries import (
 from server.notify.dispatcher import notifying
 from server.settings import load_settings
 from server.storage.engine import read
+from tests.notify.bot_api import CHAT, OTHER_CHAT
 
 NOW = 1_795_185_128_000
-CHAT, OTHER_CHAT = 4711, -100815
 
 
 def waiting(id_: int, text: str = "", **facts) -> Queued:
