@@ -15,6 +15,14 @@ class DesiredState(StrEnum):
     PAUSED = "paused"
 
 
+class RunKind(StrEnum):
+    """Who started a run: the supervisor, or a person on its host (`MANUAL`) or on another one (`REMOTE`)."""
+
+    SUPERVISED = "supervised"
+    MANUAL = "manual"
+    REMOTE = "remote"
+
+
 class BotState(StrEnum):
     """What a bot is seen to do. `PAUSED` takes no entries but guards its positions."""
 

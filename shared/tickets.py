@@ -1,7 +1,8 @@
 """The run ticket: all that one bot process needs to start, and the control document that it polls while it runs.
 
 The supervisor hands the ticket over through an inherited descriptor, so that no secret stands in arguments, environment
-or a file. It is JSON on that way; both ends read it with this module.
+or a file; whoever launches a bot by hand gets it from the server. It is JSON on both ways; all ends read it with this
+module.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from shared.states import DesiredState
+from shared.events import Snapshot
+from shared.states import DesiredState, RunKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +37,12 @@ class ControlDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelReference:
-    """A registered model: loaded only when the file at *path* has this SHA-256 (hex)."""
+    """A registered model: loaded only when the file at *path* has this SHA-256 (hex); at *url* other hosts get it."""
 
     id: int
     sha256: str
     path: str
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,11 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTicket:
-    """One run of one bot. *home* is the bot's folder: journals, lock and last control copy live there."""
+    """One run of one bot. *home* is the bot's folder: journals, lock and last control copy live there.
+
+    *memory* is what the rows say that the bot holds. It counts where *home* has no memory of a run as late as
+    *memory_generation*: where the latest ones ran on another host.
+    """
 
     bot_id: int
     name: str
@@ -72,6 +79,9 @@ class RunTicket:
     server_url: str
     token: str = field(repr=False)
     home: str
+    kind: RunKind = RunKind.SUPERVISED
+    memory: Snapshot | None = None
+    memory_generation: int = 0
 
     @property
     def run_id(self) -> str:

@@ -54,6 +54,34 @@ CONFIG: dict[str, Any] = {
     "stop_loss_pct": 0.009,
     "maker_order_timeout": 60,
 }
+RUN_TICKET: dict[str, Any] = {
+    "run_id": "3.7",
+    "bot_id": 3,
+    "name": "eth-scalper",
+    "generation": 7,
+    "install": "k3x9qa",
+    "strategy": "rsi",
+    "symbol": "ETHUSDT",
+    "exchange": "simulator",
+    "mode": "trade",
+    "interval": "1m",
+    "document": {"control": {"desired": "running", "halted": False}, "config_version": 2, "config": CONFIG},
+    "model": None,
+    "endpoints": {
+        "rest": "http://127.0.0.1:9700/api",
+        "streams": "ws://127.0.0.1:9700/",
+        "ws_api": "ws://127.0.0.1:9700/ws-api/v3",
+    },
+    "api_key": "vmPUZE6mv9SD5VNHk4HlWFsO",
+    "api_secret": "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP",
+    "server_url": "http://127.0.0.1:5000",
+    "token": "flb_Zk3q9d2x",
+    "home": "/srv/flotilla/journals/3",
+    "kind": "remote",
+    "memory": None,
+    "memory_generation": 0,
+}
+BOOKED: dict[str, Any] = {"run_id": "3.7", "last_seq": 17, "replaced_by": None, "control_tag": "9f86d081884c7d65"}
 MODEL: dict[str, Any] = {
     "id": 1,
     "name": "eth 2026-11",
@@ -291,6 +319,8 @@ _EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "by_day": [FIGURES | {"day": "2026-11-20"}],
     },
     schemas.MarketPrice: PRICE,
+    schemas.Ticket: RUN_TICKET,
+    schemas.Booked: BOOKED,
     schemas.NewToken: TOKEN | {"token": "fla_Zk3q9d2x…"},
     schemas.TokenBody: {"name": "backup script", "role": "viewer", "expires_in": 2_592_000},
     schemas.CredentialBody: {

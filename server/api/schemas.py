@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_mod
 
 from server.api.wire import MAX_ID, PageQuery, documented
 from server.storage.log_lines import Level
-from shared.states import BotState, DesiredState, PositionState
+from shared.states import BotState, DesiredState, PositionState, RunKind
 
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
@@ -312,6 +312,46 @@ class Control(Given):
     control: ControlState
     config_version: int
     config: dict[str, Any]
+
+
+class HomePlace(Taken):
+    """The home folder that the launcher reaches, as its machine knows it; the server compares it with its own."""
+
+    boot_id: str = Field(max_length=64)
+    pid_namespace: int = Field(ge=0, le=2**63)
+    device: int = Field(ge=0, le=2**63)
+    inode: int = Field(ge=0, le=2**64)
+
+
+class RunBody(Taken):
+    host: Name | None = Field(None, description="The launcher's name; default: its address.", examples=["study"])
+    symbol: Symbol | None = Field(None, description="Refused if the bot trades another.", examples=["ETHUSDT"])
+    home: HomePlace | None = Field(None, description="Without it, or if it is not the server's, the run is remote.")
+    replaces: str | None = Field(
+        None, max_length=40, description="A remote run of the same host that died without a word.", examples=["3.6"]
+    )
+
+
+class Ticket(Given):
+    """What `shared/tickets.py` reads: config, control, model, exchange keys, and the run's own token."""
+
+    model_config = ConfigDict(extra="allow")
+    run_id: str
+    bot_id: int
+    generation: int
+    kind: RunKind
+    strategy: str
+    symbol: str
+    document: Control
+    model: dict[str, Any] | None = Field(description="id, sha256, and the path below this server to download it from.")
+    token: str
+
+
+class Booked(Given):
+    run_id: str
+    last_seq: int = Field(description="Number of the last line that is in the rows.")
+    replaced_by: str | None = Field(description="The run that took this one's place: end without touching orders.")
+    control_tag: str = Field(description="Changes with what GET …/control answers.")
 
 
 class ConfigDocument(Given):

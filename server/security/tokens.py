@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import structlog
@@ -54,19 +55,25 @@ def issue_api_token(
     return _issue(connection, kind=API, name=name, role=role, user_id=user_id, bot_id=None, expires_ms=expires_ms)
 
 
-def issue_bot_token(connection: Connection, bot_id: int, run_id: str) -> str:
-    """A token for one run of one bot; those of its earlier runs stop working."""
-    revoke_bot_tokens(connection, bot_id)
+def issue_bot_token(connection: Connection, bot_id: int, run_id: str, *, keep: Collection[str] = ()) -> str:
+    """A token for one run of one bot; those of its earlier runs stop working, except for the runs in *keep*."""
+    revoke_bot_tokens(connection, bot_id, keep=keep)
     issued = _issue(
-        connection, kind=BOT, name=f"run {run_id}", role=BOT_ROLE, user_id=None, bot_id=bot_id, expires_ms=None
+        connection, kind=BOT, name=_name(run_id), role=BOT_ROLE, user_id=None, bot_id=bot_id, expires_ms=None
     )
     return issued[1]
 
 
-def revoke_bot_tokens(connection: Connection, bot_id: int) -> None:
-    """End all tokens of a bot's runs."""
+def revoke_bot_tokens(connection: Connection, bot_id: int, *, keep: Collection[str] = ()) -> None:
+    """End all tokens of a bot's runs, except for the runs in *keep*."""
     mine = (ApiToken.kind == BOT) & (ApiToken.bot_id == bot_id) & ApiToken.revoked_ms.is_(None)
+    if keep:
+        mine &= ApiToken.name.not_in([_name(run_id) for run_id in keep])
     connection.execute(update(ApiToken).where(mine).values(revoked_ms=now_ms()))
+
+
+def _name(run_id: str) -> str:
+    return f"run {run_id}"
 
 
 def find_token(connection: Connection, secret: str) -> FoundToken | None:

@@ -117,8 +117,8 @@ def add_note(connection: Connection, bot_id: int, run_id: str, kind: str, messag
     outbox.tell_note(connection, bot_id, run_id, kind, message, now)
 
 
-def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0) -> int:
-    """Take a bot's next generation, higher than *above*. Commit it before the process starts.
+def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0, **columns: Any) -> int:
+    """Take a bot's next generation, higher than *above*, with *columns* of its row. Commit before the process starts.
 
     Only for a bot that does not run: a run that was still open is over by that.
     """
@@ -129,7 +129,9 @@ def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0) -
     taken = connection.execute(select(Bot.generation).where(Bot.id == bot_id)).scalar_one()
     generation: int = max(known, taken, above) + 1
     connection.execute(
-        insert(BotRun).values(bot_id=bot_id, generation=generation, state=SPAWNING, created_ms=now, wanted=False)
+        insert(BotRun).values(
+            bot_id=bot_id, generation=generation, state=SPAWNING, created_ms=now, wanted=False, **columns
+        )
     )
     _set_bot(
         connection, bot_id, generation=generation, run_id=f"{bot_id}.{generation}", pid=None, started_ms=None,

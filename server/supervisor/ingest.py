@@ -23,6 +23,7 @@ from server.storage.models import Bot, BotRun, DeadLetter, JournalOffset
 from server.storage.times import now_ms
 from server.supervisor.journal import CHUNK_BYTES, CHUNK_LINES, BadLine, Cursor, Reading, first_file, read_on
 from shared.events import Envelope
+from shared.states import RunKind
 
 log = structlog.get_logger(__name__)
 
@@ -139,7 +140,7 @@ def _open_journals(connection: Connection) -> list[OpenJournal]:
         )
         .join(Bot, Bot.id == offsets.bot_id)
         .join(runs, same_run)
-        .where(offsets.done.is_(False))
+        .where(offsets.done.is_(False), runs.kind != RunKind.REMOTE)  # those post what they report
         .order_by(offsets.bot_id, offsets.generation)
     )  # fmt: skip
     return [

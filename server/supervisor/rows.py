@@ -9,11 +9,12 @@ from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from server.storage import ledger
 from server.storage.ledger import ENDED, RUNNING, SETTLED, SPAWNING
-from server.storage.models import Bot, BotRun, JournalOffset, SupervisorBeat, TradingOrder
+from server.storage.models import Bot, BotRun, Event, JournalOffset, SupervisorBeat, TradingOrder
 from server.storage.queries import is_faulted
 from server.supervisor.decisions import ExitCode, Verdict, disorder_of
 from server.supervisor.ingest import ensure_offset
-from shared.states import BotState, DesiredState, PositionState
+from shared.events import Status
+from shared.states import BotState, DesiredState, PositionState, RunKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,12 @@ class BotRow:
     generation: int
     run_state: str | None
     run_created_ms: int
+    run_kind: RunKind = RunKind.SUPERVISED
+    host: str | None = None
+    heard_ms: int | None = None
+    """When a remote run was last heard of."""
+    exit_code: int | None = None
+    exit_reason: str | None = None
     disorder: str | None = None
     """How the newest run ended, if it was to end and did not do so in order."""
     is_archived: bool = False
@@ -47,6 +54,15 @@ class BotRow:
         return self.run_state in (SPAWNING, RUNNING)
 
     @property
+    def is_remote(self) -> bool:
+        """Its run is open, and its process on another host."""
+        return self.run_is_open and self.run_kind is RunKind.REMOTE
+
+    def is_by_hand(self, generation: int) -> bool:
+        """Whether a person launched run *generation*, the newest one."""
+        return self.generation == generation and self.run_kind is not RunKind.SUPERVISED
+
+    @property
     def is_faulted(self) -> bool:
         """Given up until a person presses start again."""
         return is_faulted(self.faulted_at, self.start_requests)
@@ -59,7 +75,8 @@ def load_bots(connection: Connection) -> list[BotRow]:
         select(
             Bot.id, Bot.name, Bot.desired_state, Bot.halted, Bot.config_version, Bot.start_requests,
             Bot.faulted_at_start_request, Bot.status, Bot.status_reason, Bot.generation, Bot.archived_ms,
-            BotRun.state, BotRun.created_ms, BotRun.wanted, BotRun.exit_code, BotRun.exit_reason,
+            BotRun.state, BotRun.created_ms, BotRun.wanted, BotRun.exit_code, BotRun.exit_reason, BotRun.kind,
+            BotRun.host, BotRun.heard_ms,
         ).join(BotRun, newest, isouter=True).order_by(Bot.id)
     )  # fmt: skip
     return [
@@ -75,6 +92,11 @@ def load_bots(connection: Connection) -> list[BotRow]:
             generation=row.generation,
             run_state=row.state,
             run_created_ms=row.created_ms or 0,
+            run_kind=RunKind(row.kind or RunKind.SUPERVISED),
+            host=row.host,
+            heard_ms=row.heard_ms,
+            exit_code=row.exit_code,
+            exit_reason=row.exit_reason,
             disorder=disorder_of(row.exit_code, row.exit_reason) if _ended_as_wanted(row) else None,
             is_archived=row.archived_ms is not None,
         )
@@ -86,9 +108,9 @@ def _ended_as_wanted(row: Any) -> bool:
     return row.state in (ENDED, SETTLED) and bool(row.wanted)
 
 
-def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0) -> int:
+def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0, **columns: Any) -> int:
     """Take the next generation higher than *above*, with its journal's offset."""
-    generation = ledger.open_run(connection, bot_id, now, above=above)
+    generation = ledger.open_run(connection, bot_id, now, above=above, **columns)
     ensure_offset(connection, bot_id, generation)
     return generation
 
@@ -164,7 +186,7 @@ def write_end(
     connection.execute(update(Bot).where(Bot.id == bot.id, Bot.run_id == run_id).values(pid=None))
     ensure_offset(connection, bot.id, generation)
     if verdict.is_fault:
-        connection.execute(update(Bot).where(Bot.id == bot.id).values(faulted_at_start_request=Bot.start_requests))
+        fault(connection, bot.id)
         connection.execute(update(BotRun).where(BotRun.bot_id == bot.id, BotRun.state == ENDED).values(state=SETTLED))
     if verdict.note:
         ledger.add_note(connection, bot.id, run_id, "bot_fault" if verdict.is_fault else "bot_ended", verdict.note, now)
@@ -172,6 +194,40 @@ def write_end(
     if keep_status or (bot.is_faulted and status is BotState.STARTING):
         return  # a close-only attempt has failed; the fault stands
     ledger.set_status(connection, bot.id, status, words, now)
+
+
+def is_newest(connection: Connection, bot: BotRow) -> bool:
+    """Whether no other run was opened since *bot* was read."""
+    return connection.execute(select(Bot.generation).where(Bot.id == bot.id)).scalar_one() == bot.generation
+
+
+def withdraw_wish(connection: Connection, bot_id: int) -> None:
+    """Whoever launched a bot by hand has ended it, and does not want it to run any more."""
+    connection.execute(update(Bot).where(Bot.id == bot_id).values(desired_state=DesiredState.STOPPED.value))
+
+
+def close_offset(connection: Connection, bot_id: int, generation: int) -> None:
+    """Nobody waits for more lines of this run."""
+    mine = (JournalOffset.bot_id == bot_id, JournalOffset.generation == generation)
+    connection.execute(update(JournalOffset).where(*mine).values(done=True))
+
+
+def fault(connection: Connection, bot_id: int) -> None:
+    """Give the bot up until a person presses start."""
+    connection.execute(update(Bot).where(Bot.id == bot_id).values(faulted_at_start_request=Bot.start_requests))
+
+
+def lift_fault(connection: Connection, bot_id: int) -> None:
+    """The bot is as it should be again, without anybody pressing start."""
+    connection.execute(update(Bot).where(Bot.id == bot_id).values(faulted_at_start_request=None))
+
+
+def last_status(connection: Connection, run_id: str) -> tuple[BotState, str | None]:
+    """What a run said last of itself."""
+    said = connection.execute(
+        select(Event.data).where(Event.run_id == run_id, Event.type == Status.type).order_by(Event.seq.desc()).limit(1)
+    ).scalar_one_or_none()
+    return (BotState(said["status"]), said.get("reason")) if said else (BotState.STARTING, None)
 
 
 def has_open_position(connection: Connection, bot_id: int) -> bool:

@@ -8,9 +8,11 @@ from server.security.secrets import Vault, open_credential
 from server.security.tokens import issue_bot_token
 from server.settings import Settings
 from server.storage.engine import install_id
+from server.storage.memory import memory_from_rows, unheard_runs
 from server.storage.models import Model
 from server.storage.queries import bot_row, control_document
 from shared.errors import NotFound, Refused
+from shared.states import RunKind
 from shared.tickets import Endpoints, ModelReference, RunTicket
 
 _ENDPOINTS = {
@@ -33,6 +35,7 @@ def make_ticket(
     vault: Vault,
     bot_id: int,
     generation: int,
+    kind: RunKind = RunKind.SUPERVISED,
 ) -> RunTicket:
     """The ticket of run *generation*; its token replaces those of earlier runs. Raises `FlotillaError` in words."""
     bot = bot_row(connection, bot_id)
@@ -43,6 +46,7 @@ def make_ticket(
     elif bot.mode == "trade":
         raise Refused(f"Bot {bot.name} has no exchange credential. Choose one, or switch the bot to paper trading.")
     model_id = document.config.get("model_id")
+    memory_generation, memory = memory_from_rows(connection, bot_id, generation, for_other_host=kind is RunKind.REMOTE)
     return RunTicket(
         bot_id=bot_id,
         name=bot.name,
@@ -59,8 +63,11 @@ def make_ticket(
         api_key=key,
         api_secret=secret,
         server_url=settings.base_url,
-        token=issue_bot_token(connection, bot_id, f"{bot_id}.{generation}"),
+        token=issue_bot_token(connection, bot_id, f"{bot_id}.{generation}", keep=unheard_runs(connection, bot_id)),
         home=str(settings.journals(bot_id)),
+        kind=kind,
+        memory=memory,
+        memory_generation=memory_generation,
     )
 
 
@@ -82,4 +89,4 @@ def _model(connection: Connection, settings: Settings, model_id: int) -> ModelRe
     path = settings.model_file(row.sha256)
     if not path.is_file():
         raise NotFound(f"The file of model {model_id} is missing. Upload the model again.")
-    return ModelReference(id=model_id, sha256=row.sha256, path=str(path))
+    return ModelReference(id=model_id, sha256=row.sha256, path=str(path), url=f"/api/models/{model_id}/download")

@@ -25,7 +25,7 @@ from server.storage import ledger
 from server.storage.engine import read, write
 from server.storage.ledger import SPAWNING
 from server.storage.times import now_ms
-from server.supervisor import decisions, rows
+from server.supervisor import decisions, remote, rows
 from server.supervisor.closing import Left, what_is_left
 from server.supervisor.decisions import Action, End, ExitCode, Life, Observation, Policy, judge_end, next_action
 from server.supervisor.health import Pulse, has_room
@@ -35,7 +35,7 @@ from server.supervisor.journal import first_file, last_words, newest_generation
 from server.supervisor.launcher import Process, adopt
 from server.supervisor.rows import BotRow
 from shared.errors import FlotillaError
-from shared.states import BotState, DesiredState
+from shared.states import BotState, DesiredState, RunKind
 from shared.tickets import RunTicket
 
 log = structlog.get_logger(__name__)
@@ -149,6 +149,9 @@ class Supervisor:
 
     def _care_for(self, bot: BotRow, heard: dict[str, Heard], elapsed: float) -> None:
         view = self._views.get(bot.id) or self._first_view(bot)
+        if bot.is_remote and view.process is None:
+            self._care_for_remote(bot, view)
+            return
         if view.process is not None and view.process.has_exited():
             self._note_end(bot, view)
             return
@@ -156,6 +159,20 @@ class Supervisor:
         life = Life.ALIVE if view.process is not None else self._look_for(bot, view)
         action = next_action(self._observe(bot, view, life), self._policy)
         self._act(bot, view, action)
+
+    def _care_for_remote(self, bot: BotRow, view: View) -> None:
+        view.looked = True
+        if self._ending:
+            return  # it trades on where it is
+        if bot.exit_code is not None:
+            self._write_end(bot, view, bot.generation, code=bot.exit_code, reason=bot.exit_reason)
+            return
+        action = remote.judge(bot, remote.silence_s(bot, now_ms()))
+        if not isinstance(action, remote.Leave):
+            with write(self._engine) as connection:
+                remote.carry_out(connection, bot, action, now_ms())
+            if isinstance(action, remote.TakeOver):
+                view.last_end_ms = None
 
     def _first_view(self, bot: BotRow) -> View:
         view = View(jitter=self._jitter())
@@ -268,7 +285,9 @@ class Supervisor:
                 self._terminate(bot, view)
             case decisions.Tell():
                 view.told = bot.told
-                self._send(view, signal.SIGHUP)
+                # To a bot launched by hand, SIGHUP says that its terminal was closed.
+                by_hand = bot.run_kind is not RunKind.SUPERVISED
+                self._send(view, signal.SIGUSR1 if by_hand else signal.SIGHUP)
             case decisions.Abort(reason=reason):
                 view.aborted_at, view.kill_reason = self._clock(), f"killed: {reason}"
                 log.error("bot_silent", bot_id=bot.id, reason=reason)
@@ -295,6 +314,8 @@ class Supervisor:
         is_to_stop = bot.desired is DesiredState.STOPPED
         on_disk = newest_generation(self._settings.journals(bot.id), bot.id)
         with write(self._engine) as connection:
+            if not rows.is_newest(connection, bot):
+                return  # somebody launches it by hand, this instant
             generation = rows.open_run(connection, bot.id, now_ms(), above=on_disk)
             if is_to_stop:
                 ledger.set_status(connection, bot.id, BotState.STOPPING, "Started to close what it holds.", now_ms())
@@ -359,7 +380,9 @@ class Supervisor:
         if words is not None:
             code = words.code if code is None else code
             reason = reason or words.reason
-        wanted = view.stopping_at is not None or self._ending or bot.desired is DesiredState.STOPPED
+        asked = view.stopping_at is not None or self._ending or bot.desired is DesiredState.STOPPED
+        withdrawn = not asked and code == ExitCode.WANTED and bot.is_by_hand(generation)
+        wanted = asked or withdrawn
         now = now_ms()
         deaths = self._policy.restart.recent([(now - ms) / 1000 for ms in view.deaths_ms]) + (not wanted)
         end = End(
@@ -368,6 +391,8 @@ class Supervisor:
         )  # fmt: skip
         verdict = judge_end(end, self._policy)
         with write(self._engine) as connection:
+            if withdrawn:
+                rows.withdraw_wish(connection, bot.id)
             rows.write_end(
                 connection, bot, generation, code=code, reason=reason, wanted=wanted, verdict=verdict, now=now,
                 keep_status=self._keeps_fault(bot),

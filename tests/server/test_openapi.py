@@ -13,6 +13,8 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+
 METHODS = ("get", "post", "put", "delete")
 
 
