@@ -34,7 +34,7 @@ from bots.core.trader import Event, Trader
 from bots.market.backfill import CandleRow, joined, load_history
 from bots.market.user_stream import UserStream
 from bots.market.websocket_handler import MarketStream
-from bots.reporters.journal import Journal
+from bots.reporters.journal import Reporter
 from bots.trading.binance_client import report_from_execution
 from bots.trading.exchange import Exchange, KeysRefused, Unreachable
 from bots.trading.executor import Executor, Outcome
@@ -79,7 +79,7 @@ class Live:
         ticket: RunTicket,
         trader: Trader,
         exchange: Exchange,
-        journal: Journal,
+        journal: Reporter,
         clock_offset_ms: Callable[[], int],
         guard_only: str | None = None,
         fresh_strategy: Callable[[TradingConfig], Strategy] | None = None,

@@ -1,9 +1,9 @@
 """One bot, one process: wiring and life cycle.
 
-Started by the supervisor with a run ticket on an inherited descriptor. First act: keep standard output for events and
-point it at standard error, so that a stray print never lands between JSON lines. Then the lock, the journal's memory,
-the model, the exchange, and `Live` until it is told to end. Exit codes: 0 wanted, 73 already running,
-78 something a person must put right (the `exit` event says what).
+Started by the supervisor with a run ticket on an inherited descriptor, or by hand, when it asks the server for one.
+First act: keep standard output for events and point it at standard error, so that a stray print never lands between
+JSON lines. Then the lock, the journal's memory, the model, the exchange, and `Live` until it is told to end. Exit
+codes: 0 wanted, 73 already running, 78 something a person must put right (the `exit` event says what).
 """
 
 # ruff: noqa: E402
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import signal
 
-SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
 if __name__ == "__main__":
     # Before the slow imports: a signal that comes early waits for its handler instead of killing the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -33,15 +33,18 @@ from typing import Final
 import click
 from setproctitle import setproctitle
 
+from bots.by_hand import ByHand, Replaced
 from bots.core.predictor import Predictor
 from bots.core.strategy import Strategy
 from bots.core.trader import Trader
 from bots.live import Live
+from bots.reporters.composite_reporter import CompositeReporter, LogEvents
 from bots.reporters.journal import Journal, last_memory
 from bots.strategies import DEFINITIONS, build
 from bots.trading.binance_client import BinanceClient
 from bots.trading.exchange import KeysRefused, Unreachable
 from bots.utils.logger import set_up_logging
+from bots.utils.manual_launch import EXIT_ALREADY_RUNNING, EXIT_CONFIG, LaunchRefused, read_options
 from bots.utils.run_lock import AlreadyRunning, take_run_lock
 from shared.config import TradingConfig, parse_config
 from shared.errors import FlotillaError, Refused
@@ -51,43 +54,67 @@ from shared.states import BotState
 from shared.symbols import SymbolRules
 from shared.tickets import RunTicket
 
-EXIT_ALREADY_RUNNING: Final = 73
-EXIT_CONFIG: Final = 78
 CONNECT_PAUSE_S: Final = 2.0
 SAY_AGAIN_S: Final = 30.0
 
 log = logging.getLogger(__name__)
 
 
-@click.command(help="Run one bot. The supervisor calls this with a run ticket.")
-@click.option("--bot-id", type=int, required=True, help="Which bot.")
-@click.option("--ticket-fd", type=int, required=True, help="Descriptor to read the run ticket from.")
-def main(bot_id: int, ticket_fd: int) -> None:
-    """Entry point."""
-    events_fd = keep_stdout_for_events()
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Ctrl-C ends the bot in order, by its on_stop, and the bot is wanted stopped from then on. "
+    "See docs/manual-launch.md.",
+)
+@click.option("--bot-id", type=click.IntRange(min=1), required=True, metavar="N", help="Which bot.")
+@click.option("--server", metavar="URL", help="Flotilla's server. Default: FLOTILLA_HOST and FLOTILLA_PORT.")
+@click.option("--token", help="API token of a trader. Default: FLOTILLA_TOKEN, then cli.token in FLOTILLA_HOME.")
+@click.option("--symbol", metavar="S", help="Refuse to start unless this is the bot's symbol.")
+@click.option("--ticket-fd", type=int, hidden=True)
+def main(bot_id: int, server: str | None, token: str | None, symbol: str | None, ticket_fd: int | None) -> None:
+    """Run one bot in this terminal. Its events go to standard output as JSON lines, its log to standard error."""
+    try:
+        by_hand: ByHand | None = None
+        if ticket_fd is None:
+            by_hand = ByHand(read_options(bot_id, server, token, symbol, os.environ))
+            events_fd = by_hand.begin()
+            ticket = by_hand.ticket
+        else:
+            events_fd = keep_stdout_for_events()
+            with os.fdopen(ticket_fd, "rb") as channel:
+                ticket = RunTicket.from_json(channel.read())
+            take_run_lock(Path(ticket.home), ticket.generation, ticket.run_id)
+    except (AlreadyRunning, LaunchRefused) as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_ALREADY_RUNNING if isinstance(error, AlreadyRunning) else error.exit_code)
     faulthandler.enable()
-    with os.fdopen(ticket_fd, "rb") as channel:
-        ticket = RunTicket.from_json(channel.read())
-    set_up_logging(ticket.run_id)
     setproctitle(f"flotilla: bot {bot_id} {ticket.symbol}")
+    secrets = (ticket.api_key, ticket.api_secret, ticket.token, *(by_hand.secrets if by_hand else ()))
+    set_up_logging(ticket.run_id, secrets=secrets)
+    home = Path(ticket.home)
+    journal = CompositeReporter(
+        Journal(events_fd, bot_id=bot_id, run_id=ticket.run_id, folder=home), by_hand.followers if by_hand else ()
+    )
+    code = run(ticket, journal, by_hand, secrets)
+    if by_hand is not None:
+        by_hand.end()
+    sys.exit(code)
+
+
+def run(ticket: RunTicket, journal: CompositeReporter, by_hand: ByHand | None, secrets: tuple[str, ...]) -> int:
+    """The run from its first line to its last; the exit code."""
     home = Path(ticket.home)
     try:
-        take_run_lock(home, ticket.generation, ticket.run_id)
-    except AlreadyRunning as error:
-        log.error("%s", error)
-        sys.exit(EXIT_ALREADY_RUNNING)
-    journal = Journal(events_fd, bot_id=bot_id, run_id=ticket.run_id, folder=home)
-    try:
-        memory = last_memory(home, ticket.generation)
+        memory = last_memory(home, ticket.generation, ticket.memory_generation) or ticket.memory
     except Refused as error:
         # Without a snapshot: what the next run remembers is what this one could not read.
         journal.write([*first_lines(ticket), Exit(code=EXIT_CONFIG, reason=sentence(error))], sync=True)
-        sys.exit(EXIT_CONFIG)
+        return EXIT_CONFIG
     snapshot = memory or Snapshot(last_event_ms=0, counters=Counters(), positions=[])
     journal.write([*first_lines(ticket), snapshot], sync=True)
-    code, reason = asyncio.run(live_and_die(ticket, journal, memory))
+    set_up_logging(ticket.run_id, secrets=secrets, also=LogEvents(journal))
+    code, reason = asyncio.run(live_and_die(ticket, journal, memory, by_hand))
     journal.write([Exit(code=code, reason=reason)], sync=True)
-    sys.exit(code)
+    return code
 
 
 def keep_stdout_for_events() -> int:
@@ -114,14 +141,29 @@ def first_lines(ticket: RunTicket) -> list[Payload]:
     return [started, Status(status=BotState.STARTING)]
 
 
-async def live_and_die(ticket: RunTicket, journal: Journal, memory: Snapshot | None) -> tuple[int, str]:
+async def live_and_die(
+    ticket: RunTicket, journal: CompositeReporter, memory: Snapshot | None, by_hand: ByHand | None = None
+) -> tuple[int, str]:
     """Run to the end; the exit code, and the reason in words."""
     stop_early = asyncio.Event()
     stoppers = [stop_early.set]
+    pollers: list[Callable[[], None]] = []  # the first poll comes with the start anyway
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for stopper in stoppers:
+            stopper()
+
+    def poll() -> None:
+        for poller in pollers:
+            poller()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: [stop() for stop in stoppers])
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the first poll comes with the start anyway
+        loop.add_signal_handler(number, stop)
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        loop.add_signal_handler(number, poll)
+    if by_hand is not None:
+        by_hand.attend(loop, stop, poll)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         loaded = load_or_guard_only(ticket, memory)
@@ -156,15 +198,17 @@ async def live_and_die(ticket: RunTicket, journal: Journal, memory: Snapshot | N
         stoppers.append(live.stop)
         if stop_early.is_set():
             live.stop()
-        loop.add_signal_handler(signal.SIGHUP, live.poll_now)
+        pollers.append(live.poll_now)
         # What is there now stays: looking at all of it in each full collection would hold up the loop for 14 ms.
         gc.collect()
         gc.freeze()
         try:
-            await live.run()
+            await (live.run() if by_hand is None else by_hand.unless_replaced(live.run()))
         finally:
             await exchange.close()
         return (EXIT_CONFIG, trouble) if trouble is not None and live.ended_flat else (0, "stopped")
+    except Replaced as error:
+        return EXIT_ALREADY_RUNNING, str(error)
     except (FlotillaError, KeysRefused) as error:
         return EXIT_CONFIG, sentence(error)
     except Exception as error:
@@ -223,7 +267,7 @@ def load_config(ticket: RunTicket) -> TradingConfig:
     return parse_config(definition.config, ticket.document.config)
 
 
-async def connect(ticket: RunTicket, journal: Journal) -> tuple[BinanceClient, SymbolRules]:
+async def connect(ticket: RunTicket, journal: CompositeReporter) -> tuple[BinanceClient, SymbolRules]:
     """The exchange and the symbol's rules, waiting as long as it is out of reach. Raises `Refused`, `KeysRefused`."""
     said, said_at = "", 0.0
     while True:

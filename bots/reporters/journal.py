@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 
@@ -34,6 +34,20 @@ from shared.events import (
 ROTATE_BYTES: Final = 16 * 1024 * 1024
 _REMEMBERED = frozenset(kind.type for kind in (Snapshot, Position, Stats, Heartbeat))
 _FILE = re.compile(r"^\d+\.(\d+)(?:\.(\d+))?\.jsonl$")
+
+
+class Reporter(Protocol):
+    """Where a bot tells what it does: its journal, or what stands before it."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all that was told is written."""
+
+    def write(self, payloads: Iterable[Payload], *, sync: bool = False) -> bool:
+        """Append *payloads*; with *sync*, return once they are on disk. False: the disk took no more, they wait."""
+
+    def rotate_if_large(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Go on in a new file once this one is large; it opens with a snapshot."""
 
 
 class Journal:
@@ -98,21 +112,22 @@ class Journal:
         return True
 
 
-def last_memory(folder: Path, before_generation: int) -> Snapshot | None:
-    """What the newest earlier run in *folder* left behind; None for a first run.
+def last_memory(folder: Path, before_generation: int, since_generation: int = 0) -> Snapshot | None:
+    """What the newest earlier run in *folder*, of *since_generation* or later, left behind; None if there is none.
 
     Raises `Refused` where a line of it is damaged: a position could be missing.
     """
-    files = sorted(_files(folder), reverse=True)
+    files = sorted(journal_files(folder), reverse=True)
     for generation, _part, path in files:
-        if generation < before_generation:
+        if since_generation <= generation < before_generation:
             memory = recall(_payloads(path))
             if memory is not None:
                 return memory
     return None
 
 
-def _files(folder: Path) -> Iterator[tuple[int, int, Path]]:
+def journal_files(folder: Path) -> Iterator[tuple[int, int, Path]]:
+    """Generation, part and path of every journal file in *folder*."""
     for path in folder.iterdir():
         match = _FILE.match(path.name)
         if match:

@@ -1,0 +1,218 @@
+"""A person launches a bot in a second terminal: it trades, reports, and is looked after like any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PATIENT: dict[str, Any] = {
+    "capital_per_trade": "200",
+    "max_positions": 1,
+    "entry_order_type": "market",
+    "holding_time": 600,
+    "profit_target_pct": 0.05,
+    "stop_loss_pct": 0.2,
+    "rsi_period": 5,
+    "buy_below": 90,
+    "sell_above": 99.9,
+    "cooldown": 5,
+}
+QUICK = PATIENT | {"holding_time": 3, "cooldown": 1}
+
+
+class Terminal:
+    """A bot that was launched by hand; what it prints goes into two files."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], *arguments: str, stdout: int | None = None) -> None:
+        self.out, self.err = folder / "out", folder / "err"
+        folder.mkdir(parents=True)
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "bots" / "trading_bot.py"), *arguments],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout or out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    def ends(self) -> int:
+        return self.process.wait(40)
+
+    def end_with(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.ends()
+
+    def said(self) -> str:
+        return self.err.read_text()
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.read_text().splitlines()]
+
+
+@pytest.fixture
+def launch(fleet: Any, tmp_path: Path) -> Iterator[Any]:
+    """Launch a bot by hand, from a folder of its own."""
+    made: list[Terminal] = []
+
+    def open_terminal(*arguments: Any, stdout: int | None = None, **environment: str) -> Terminal:
+        folder = tmp_path / f"terminal-{len(made)}"
+        made.append(Terminal(folder, fleet.environment | environment, *map(str, arguments), stdout=stdout))
+        return made[-1]
+
+    yield open_terminal
+    for terminal in made:
+        if terminal.process.poll() is None:
+            terminal.process.kill()
+            terminal.process.wait()
+
+
+@pytest.fixture
+def house(fleet: Any) -> Any:
+    """Simulator, web and supervisor."""
+    fleet.start_simulator()
+    fleet.start_web()
+    fleet.start_supervisor()
+    return fleet
+
+
+def is_running(fleet: Any, bot_id: int) -> bool:
+    return bool(fleet.bot(bot_id)["status"] == "running")
+
+
+def test_a_bot_in_a_terminal_trades_and_reports_like_any_other_and_ends_with_ctrl_c(
+    house, launch, wait_for, check_books_agree
+):
+    bot_id, key = house.create_bot(strategy="rsi", symbol="BTCUSDT", config=QUICK, USDT="10000")
+
+    terminal = launch("--bot-id", bot_id, "--symbol", "btcusdt")
+    wait_for("it runs", lambda: is_running(house, bot_id), 40)
+    bot = house.bot(bot_id)
+    assert (bot["desired_state"], bot["pid"], bot["run_id"]) == ("running", terminal.process.pid, f"{bot_id}.1")
+    wait_for("a trade is booked", lambda: house.positions(bot_id, "closed"), 40)
+    house.call("PUT", f"/api/trading/bots/{bot_id}/config", json={"cooldown": 2})
+    wait_for("a new config acts", lambda: house.bot(bot_id)["applied_config_version"] == 2, 5)
+    assert terminal.end_with(signal.SIGINT) == 0
+
+    assert house.bot(bot_id)["desired_state"] == "stopped"
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
+    journal = house.home / "var" / "journals" / str(bot_id) / f"{bot_id}.1.jsonl"
+    assert terminal.out.read_bytes() == journal.read_bytes()
+    assert "Traceback" not in terminal.said()
+    logged = [e["data"]["message"] for e in house.events(bot_id, "log")]
+    assert any("Ctrl-C ends it" in message for message in logged)
+    secrets = [key, (house.home / "var" / "cli.token").read_text().strip()]
+    told = terminal.said() + journal.read_text() + journal.with_suffix(".err").read_text()
+    assert not [secret for secret in secrets if secret in told]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_closed_terminal_and_a_kill_end_it_in_order_too(house, launch, wait_for, check_books_agree, number):
+    bot_id, key = house.create_bot(strategy="rsi", symbol="BTCUSDT", config=PATIENT, USDT="10000")
+    terminal = launch("--bot-id", bot_id)
+    wait_for("a position opens", lambda: house.positions(bot_id, "active"), 40)
+
+    assert terminal.end_with(number) == 0
+
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    assert house.bot(bot_id)["desired_state"] == "stopped"
+    assert len(house.call("GET", f"/api/bots/{bot_id}/events?type=started")["items"]) == 1
+    check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
+
+
+def test_a_bot_killed_in_its_terminal_is_taken_over_with_its_position(house, launch, wait_for, check_books_agree):
+    bot_id, key = house.create_bot(strategy="rsi", symbol="BTCUSDT", config=PATIENT, USDT="10000")
+    terminal = launch("--bot-id", bot_id)
+    opened = wait_for("a position opens", lambda: house.positions(bot_id, "active"), 40)[0]
+
+    terminal.process.kill()
+    wait_for("the supervisor runs it", lambda: house.bot(bot_id)["run_id"] == f"{bot_id}.2", 20)
+    wait_for("it guards", lambda: is_running(house, bot_id), 30)
+
+    (guarded,) = house.positions(bot_id, "active")
+    assert (guarded["position_key"], guarded["stop_price"]) == (opened["position_key"], opened["stop_price"])
+    house.stop_bot(bot_id)
+    check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
+
+
+def test_a_killed_supervisor_and_a_dead_web_server_leave_it_alone(house, launch, wait_for, check_books_agree):
+    bot_id, key = house.create_bot(strategy="rsi", symbol="BTCUSDT", config=QUICK, USDT="10000")
+    terminal = launch("--bot-id", bot_id)
+    wait_for("it runs", lambda: is_running(house, bot_id), 40)
+
+    house.kill("supervisor")
+    house.kill("web")
+    seen = len(house.ledger(key)["fills"])
+    wait_for("it trades alone", lambda: len(house.ledger(key)["fills"]) >= seen + 2, 40)
+    assert terminal.end_with(signal.SIGINT) == 0  # nobody there who could be told
+    house.start_web()
+    house.start_supervisor()
+
+    wait_for("it is not started again", lambda: house.bot(bot_id)["desired_state"] == "stopped", 10)
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    assert house.bot(bot_id)["run_id"] == f"{bot_id}.1"
+    check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
+
+
+def test_one_bot_runs_once_whoever_starts_it(house, launch, wait_for):
+    bot_id, _ = house.create_bot(strategy="rsi", symbol="BTCUSDT", config=QUICK, USDT="10000")
+    first, second = launch("--bot-id", bot_id), launch("--bot-id", bot_id)
+    wait_for("one of them is refused", lambda: 73 in (first.process.poll(), second.process.poll()), 30)
+    refused, runs = (first, second) if first.process.poll() == 73 else (second, first)
+    assert len(refused.said().splitlines()) == 1
+    wait_for("the other runs", lambda: is_running(house, bot_id), 40)
+    house.start_bot(bot_id)  # it runs already
+    assert house.bot(bot_id)["pid"] == runs.process.pid
+    assert runs.end_with(signal.SIGINT) == 0
+
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    house.start_bot(bot_id)
+    late = launch("--bot-id", bot_id)
+    assert late.ends() == 73
+    assert late.said().count("\n") == 1
+    assert "already runs" in late.said()
+    assert house.bot(bot_id)["status"] == "running"
+
+
+def test_what_is_in_the_way_is_one_sentence(house, launch):
+    bot_id, _ = house.create_bot(strategy="rsi", symbol="BTCUSDT", config=QUICK, USDT="10000")
+    cases = [
+        ((99,), {}, 78, "There is no bot 99"),
+        ((bot_id, "--symbol", "ETHUSDT"), {}, 78, f"Bot {bot_id} trades BTCUSDT, not ETHUSDT"),
+        ((bot_id, "--token", "fla_wrong"), {}, 78, "does not know the token from --token"),
+        ((bot_id,), {"FLOTILLA_TOKEN": "fla_wrong"}, 78, "does not know the token from FLOTILLA_TOKEN"),
+        ((bot_id,), {"FLOTILLA_HOME": "/nowhere"}, 78, "There is no token"),
+        ((bot_id, "--server", "http://127.0.0.1:1"), {}, 1, "http://127.0.0.1:1 cannot be reached"),
+        ((bot_id, "--server", "ftp://x"), {}, 78, "is no address"),
+    ]
+    terminals = [(launch("--bot-id", *args, **env), code, words) for args, env, code, words in cases]
+    for terminal, code, words in terminals:
+        assert (terminal.ends(), terminal.said().count("\n")) == (code, 1), terminal.said()
+        assert words in terminal.said()
+    assert house.bot(bot_id)["desired_state"] == "stopped"
+
+
+def test_a_reader_that_goes_away_or_stands_still_never_hurts_trading(house, launch, wait_for, check_books_agree):
+    bot_id, key = house.create_bot(strategy="rsi", symbol="BTCUSDT", config=QUICK, USDT="10000")
+    reader, writer = os.pipe()
+    terminal = launch("--bot-id", bot_id, stdout=writer)
+    os.close(writer)
+    wait_for("it trades", lambda: house.positions(bot_id, "closed"), 40)
+    os.close(reader)
+    seen = len(house.fills(bot_id))
+    wait_for("it goes on", lambda: len(house.fills(bot_id)) >= seen + 2, 30)
+    terminal.process.send_signal(signal.SIGHUP)
+    assert terminal.ends() == 0
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
