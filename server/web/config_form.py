@@ -34,6 +34,7 @@ _GROUPS: Final = {
     "exit": ("Exit", "An open position keeps the terms it was opened with."),
     "limits": ("Limits", "Past one of these it enters nothing more."),
     "safety": ("Safety", "What happens when it ends or is left alone."),
+    "notify": ("Messages", "What people are told of it."),
 }
 _LABELS: Final = {
     "capital_per_trade": "Capital per trade",
@@ -65,6 +66,10 @@ _LABELS: Final = {
     "model_id": "Model",
     "rsi_period": "RSI period",
     "min_profit_pct": "Least profit to sell",
+    "notify_start_stop": "Starts and stops",
+    "notify_positions": "Positions",
+    "notify_errors": "Errors and alerts",
+    "notify_daily": "Daily summary",
 }
 # Rarely touched: folded away while they are as by default, as are those that are off.
 _RARE: Final = {
@@ -261,6 +266,7 @@ def _field(
     was = _was(parameter, text, saved, quote)
     css, icon, words = _APPLIES.get(parameter.applies, _APPLIES["restart"])
     at_default = was is None and name not in errors and name not in newer and held == parameter.default
+    is_rare = parameter.default is None or name in _RARE or parameter.group == "notify"
     return FormField(
         name=name,
         label=field_label(name),
@@ -277,7 +283,7 @@ def _field(
         was=was,
         newer=value_text(parameter, newer[name], quote) if name in newer else None,
         error=errors.get(name),
-        is_folded=at_default and parameter.type != "model" and (parameter.default is None or name in _RARE),
+        is_folded=at_default and is_rare and parameter.type != "model",
     )
 
 

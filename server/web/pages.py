@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from server.web import account, actions, assets, fleet, keys, sign_in, stream
+from server.web import account, actions, assets, bot, bot_config, bot_log, chart, fleet, keys, sign_in, stream
 from server.web.shell import web
 
-__all__ = ["account", "actions", "assets", "fleet", "keys", "sign_in", "stream", "web"]
+__all__ = [
+    "account",
+    "actions",
+    "assets",
+    "bot",
+    "bot_config",
+    "bot_log",
+    "chart",
+    "fleet",
+    "keys",
+    "sign_in",
+    "stream",
+    "web",
+]

@@ -1,0 +1,275 @@
+"""The chart of a bot: candles with what the bot did on them, as data for the script and as a table.
+
+All times are market time. What a candle shows of the bot (fills, results, config changes, scores) comes from the rows
+of the same stretch of time; the candles come from the exchange.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from flask import Response, jsonify, request
+from sqlalchemy import Connection, Row, select
+
+from server.api.market import market
+from server.api.wire import engine
+from server.market import MAX_CANDLES, Bar, ExchangeSilent
+from server.security.roles import Role, needs
+from server.storage.engine import read
+from server.storage.models import Event, Fill, TradingOrder
+from server.storage.queries import OPEN
+from server.web.bot_read import MAX_POSITIONS, BotSeen, any_bot_row
+from server.web.formats import clock, pnl, price
+from server.web.shell import web
+from shared.errors import FlotillaError
+from shared.intervals import INTERVAL_MS
+from shared.states import PositionState, Side
+from shared.units import ZERO, plain
+
+INTERVALS: Final = ("1s", "1m", "5m")
+RANGES: Final = {"30m": 1_800_000, "2h": 7_200_000, "8h": 28_800_000, "1d": 86_400_000}
+RANGE_WORDS: Final = {"30m": "30 m", "2h": "2 h", "8h": "8 h", "1d": "1 d"}
+_MARKS_READ = 1_000
+_SCORES_READ = 1_500
+_RETRY_AFTER_S = "3"
+TABLE_ROWS: Final = 120
+_LIVE_BARS: Final = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """What the chart shows: candles of *interval*, over *range* back from now."""
+
+    interval: str
+    range: str
+
+    @property
+    def interval_ms(self) -> int:
+        """Length of a candle."""
+        return INTERVAL_MS[self.interval]
+
+    @property
+    def wanted(self) -> int:
+        """How many candles fill the range."""
+        return RANGES[self.range] // self.interval_ms
+
+    @property
+    def loaded(self) -> int:
+        """How many candles are loaded at first: half a range more than is in sight, as far as one answer goes."""
+        return min(MAX_CANDLES, self.wanted + max(60, self.wanted // 2))
+
+
+def span_of(interval: str, range_: str) -> Span:
+    """What an address asks for; one-minute candles over two hours if it names nothing known."""
+    return Span(interval=interval if interval in INTERVALS else "1m", range=range_ if range_ in RANGES else "2h")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """One candle of the table, with what the bot did in it."""
+
+    open_ms: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    did: str
+
+
+@web.get("/bots/<int(max=2147483647):bot_id>/chart")
+@needs(Role.VIEWER)
+def chart_data(bot_id: int) -> Response:
+    """Candles and marks for the script; with ``before`` (UTC ms) those that open before it."""
+    span = span_of(request.args.get("i", ""), request.args.get("r", ""))
+    text = request.args.get("before", "")
+    before = int(text) if text.isascii() and text.isdigit() and len(text) < 15 else None
+    with read(engine()) as connection:
+        bot = any_bot_row(connection, bot_id)
+    try:
+        limit = span.loaded if before is None else min(MAX_CANDLES, max(300, span.wanted))
+        bars = market().candles(bot.exchange, bot.symbol, span.interval, limit=limit, before_ms=before)
+    except ExchangeSilent as silence:
+        return _no_candles(no_candles_text(silence.since_ms), 503)
+    except FlotillaError as error:
+        return _no_candles(error.message, error.http_status)
+    with read(engine()) as connection:
+        found = marks_of(connection, bot, bars, before)
+    return jsonify({"bars": [bar_row(bar) for bar in bars], **found})
+
+
+def _no_candles(words: str, status: int) -> Response:
+    response = jsonify({"message": words})
+    response.status_code = status
+    if status == 503:
+        response.headers["Retry-After"] = _RETRY_AFTER_S
+    return response
+
+
+def no_candles_text(since_ms: int) -> str:
+    """What stands where candles should be while the exchange is silent."""
+    return f"No candles: the exchange does not answer since {clock(since_ms)[11:]}."
+
+
+def bar_row(bar: Bar) -> list[Any]:
+    """A candle as the script takes it: open time in ms, open, high, low, close, volume."""
+    return [bar.open_ms, *(float(value) for value in (bar.open, bar.high, bar.low, bar.close, bar.volume))]
+
+
+def marks_of(connection: Connection, bot: Row[Any], bars: Sequence[Bar], before_ms: int | None) -> dict[str, Any]:
+    """What the bot did while *bars* formed: trades, config changes, scores with the threshold."""
+    if not bars:
+        return {"trades": [], "marks": [], "scores": [], "lines": lines_of(connection, bot.id)}
+    start, end = bars[0].open_ms, before_ms
+    return {
+        "trades": trades_of(connection, bot.id, start, end),
+        "marks": _config_marks(connection, bot, start, end),
+        "scores": _scores(connection, bot.id, start, end),
+        "lines": lines_of(connection, bot.id),
+    }
+
+
+def trades_of(connection: Connection, bot_id: int, start_ms: int, end_ms: int | None) -> list[dict[str, Any]]:
+    """Buys and sells by position since *start_ms*, oldest first; a sell carries the position's net result."""
+    fills = select(Fill).where(Fill.bot_id == bot_id, Fill.time_ms >= start_ms)
+    closed = select(TradingOrder.id, TradingOrder.position_key, TradingOrder.pnl).where(
+        TradingOrder.bot_id == bot_id, TradingOrder.closed_ms >= start_ms
+    )
+    if end_ms is not None:
+        fills, closed = fills.where(Fill.time_ms < end_ms), closed.where(TradingOrder.closed_ms < end_ms)
+    rows = connection.execute(fills.order_by(Fill.time_ms.desc()).limit(_MARKS_READ)).all()
+    results = {row.position_key: row for row in connection.execute(closed)}
+    groups: dict[tuple[int, str], list[Row[Any]]] = {}
+    for row in reversed(rows):
+        groups.setdefault((row.position_key, row.side), []).append(row)
+    found = [_trade(side, group, results.get(key)) for (key, side), group in groups.items()]
+    return sorted(found, key=lambda trade: trade["time"])
+
+
+def _trade(side: str, fills: Sequence[Row[Any]], result: Any) -> dict[str, Any]:
+    quantity = sum((fill.quantity for fill in fills), ZERO)
+    worth = sum((fill.quantity * fill.price for fill in fills), ZERO)
+    trade: dict[str, Any] = {
+        "time": fills[-1].time_ms,
+        "side": "buy" if side == Side.BUY else "sell",
+        "price": float(worth / quantity) if quantity else None,
+        "quantity": plain(quantity),
+    }
+    if side != Side.BUY and result is not None and result.pnl is not None:
+        trade["pnl"] = pnl(result.pnl).text
+    return trade
+
+
+def _config_marks(connection: Connection, bot: Row[Any], start_ms: int, end_ms: int | None) -> list[dict[str, Any]]:
+    offset = bot.heartbeat_ms - bot.market_ms if bot.heartbeat_ms and bot.market_ms else 0
+    wanted = select(Event.ts, Event.data).where(
+        Event.bot_id == bot.id, Event.type == "config.applied", Event.ts >= start_ms + offset
+    )
+    if end_ms is not None:
+        wanted = wanted.where(Event.ts < end_ms + offset)
+    events = connection.execute(wanted.order_by(Event.id.desc()).limit(100)).all()
+    return [
+        {"time": event.ts - offset, "text": f"v{event.data.get('version', '?')}"}
+        for event in reversed(events)
+        if event.data.get("changed")
+    ]
+
+
+def _scores(connection: Connection, bot_id: int, start_ms: int, end_ms: int | None) -> list[list[float]]:
+    """``[time, score, threshold]`` of each recorded decision; signals are decisions that led to something."""
+    wanted = select(Event.data).where(Event.bot_id == bot_id, Event.type == "signal")
+    events = connection.execute(wanted.order_by(Event.id.desc()).limit(_SCORES_READ)).scalars().all()
+    points: dict[int, list[float]] = {}
+    for data in events:
+        at, score, threshold = data.get("decision_ms"), data.get("score"), data.get("threshold")
+        if at is None or score is None or at < start_ms or (end_ms is not None and at >= end_ms):
+            continue
+        points[int(at)] = [int(at), float(score)] + ([float(threshold)] if threshold is not None else [])
+    return [points[at] for at in sorted(points)]
+
+
+def lines_of(connection: Connection, bot_id: int) -> list[dict[str, Any]]:
+    """Entry, target and stop of the open positions, for price lines."""
+    wanted = TradingOrder.bot_id == bot_id, TradingOrder.status.in_(OPEN)
+    rows = connection.execute(
+        select(TradingOrder).where(*wanted).order_by(TradingOrder.id.desc()).limit(MAX_POSITIONS)
+    ).all()
+    return [line for row in rows for line in _lines(row, len(rows) > 3)]
+
+
+def _lines(row: Row[Any], many: bool) -> list[dict[str, Any]]:
+    document, lines = row.document, []
+    is_pending = row.status == PositionState.PENDING
+    entry = row.entry_price
+    if is_pending:
+        legs = [leg for leg in document.get("legs", []) if leg.get("role") == "entry" and leg.get("price") is not None]
+        entry = Decimal(str(legs[-1]["price"])) if legs else None
+    if entry is not None:
+        lines.append(
+            {"kind": "entry", "price": float(entry), "title": "" if many else "waits" if is_pending else "entry"}
+        )
+    for name, kind in (("target_price", "target"), ("stop_price", "stop")):
+        if document.get(name) is not None and not is_pending:
+            level = Decimal(str(document[name]))
+            away = f" {(level / entry - 1) * 100:+.2f} %".replace("-", "−") if entry else ""
+            lines.append({"kind": kind, "price": float(level), "title": "" if many else f"{kind}{away}"})
+    return lines
+
+
+def live_data(connection: Connection, seen: BotSeen, interval: str) -> dict[str, str]:
+    """The newest two candles, the lines, and the trades of the last candles: what a chart that is open has to add."""
+    bot = seen.row
+    bars = market().latest(bot.exchange, bot.symbol, interval, limit=_LIVE_BARS)
+    silent = market().silent_since(bot.exchange)
+    start = bars[0].open_ms if bars else seen.now - seen.offset_ms - _LIVE_BARS * INTERVAL_MS[interval]
+    news = {
+        "bars": [bar_row(bar) for bar in bars],
+        "lines": lines_of(connection, bot.id),
+        "trades": trades_of(connection, bot.id, start, None),
+        "marks": _config_marks(connection, bot, start, None),
+        "scores": _scores(connection, bot.id, start, None)[-_LIVE_BARS:],
+        "message": "" if silent is None else no_candles_text(silent),
+    }
+    return {"chart": json.dumps(news, separators=(",", ":"))}
+
+
+# The same as a table
+
+
+def table_of(connection: Connection, seen: BotSeen, span: Span) -> tuple[tuple[TableRow, ...], str]:
+    """The newest candles, newest first, with what the bot did in each; and why there are none."""
+    bot = seen.row
+    try:
+        bars = market().candles(bot.exchange, bot.symbol, span.interval, limit=min(span.wanted, TABLE_ROWS))
+    except ExchangeSilent as silence:
+        return (), no_candles_text(silence.since_ms)
+    except FlotillaError as error:
+        return (), error.message
+    if not bars:
+        return (), "The exchange has no candles of this market yet."
+    marks = marks_of(connection, bot, bars, None)
+    did: dict[int, list[str]] = {}
+    for trade in marks["trades"]:
+        at = trade["time"] // span.interval_ms * span.interval_ms
+        result = f", {trade['pnl']}" if "pnl" in trade else ""
+        worth = "" if trade["price"] is None else f" @ {price(Decimal(repr(trade['price'])))}"
+        did.setdefault(at, []).append(f"{trade['side']} {trade['quantity']}{worth}{result}")
+    for mark in marks["marks"]:
+        did.setdefault(mark["time"] // span.interval_ms * span.interval_ms, []).append(f"config {mark['text']}")
+    return tuple(_table_row(bar, did) for bar in reversed(bars)), ""
+
+
+def _table_row(bar: Bar, did: Mapping[int, Sequence[str]]) -> TableRow:
+    return TableRow(
+        open_ms=bar.open_ms,
+        open=price(bar.open),
+        high=price(bar.high),
+        low=price(bar.low),
+        close=price(bar.close),
+        volume=plain(bar.volume),
+        did="; ".join(did.get(bar.open_ms, ())),
+    )
