@@ -133,7 +133,8 @@ class Telegram:
                 return Undelivered(Trouble.PASSING, f"Telegram asks to wait {seconds:g} s.", seconds)
             case errors.InvalidToken():
                 return Undelivered(
-                    Trouble.REFUSED, f"Telegram refuses the token ({text}). Check FLOTILLA_TELEGRAM_TOKEN."
+                    Trouble.REFUSED,
+                    f"Telegram refuses the token ({text}). Check FLOTILLA_TELEGRAM_TOKEN and start again.",
                 )
             case errors.ChatMigrated():
                 return Undelivered(
@@ -150,7 +151,7 @@ class Telegram:
             case errors.BadRequest():
                 return Undelivered(Trouble.UNSENDABLE, f"Telegram does not accept this message ({text}).")
             case errors.Conflict():
-                return Undelivered(Trouble.REFUSED, f"Another program reads this bot's messages ({text}). End it.")
+                return Undelivered(Trouble.PASSING, f"Another program reads this bot's messages ({text}). End it.")
         return Undelivered(Trouble.PASSING, f"No answer from Telegram ({text}).")
 
     def _cleared(self, text: str) -> str:

@@ -220,7 +220,7 @@ def _question(connection: Connection, plan: Plan) -> str | None:
     holds = any(bot["open_positions"] for bot in bots)
     match plan.verb:
         case "halt":
-            whom = f"Engage the kill switch over all {len(bots)} bots" if plan.bot_ids is None else "Halt"
+            whom = "Engage the kill switch, for every bot" if plan.bot_ids is None else "Halt"
             orders = _entry_orders(connection, ids)
             effects = [f"{bot_label(bot)}: {_withdrawn(orders.get(bot['id'], 0))}" for bot in bots]
             after = "No entries until somebody releases it. Stops and targets stay."

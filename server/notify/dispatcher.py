@@ -53,7 +53,10 @@ DRAIN_S = 2.0
 
 @contextmanager
 def notifying(settings: Settings, engine: Engine, *, drain: bool = False) -> Iterator[Dispatcher | None]:
-    """Send and listen while the block runs, if Telegram is set up. *drain*: what waits at its end is sent first."""
+    """Send and listen while the block runs, if Telegram is set up.
+
+    With *drain*, where everything ends: nobody is listened to, and what waits at the end of the block is sent first.
+    """
     names = [channel_of(chat) for chat in settings.telegram.chat_ids] if settings.telegram else []
     try:
         with write(engine) as connection:
@@ -64,7 +67,7 @@ def notifying(settings: Settings, engine: Engine, *, drain: bool = False) -> Ite
     if settings.telegram is None:
         yield None
         return
-    dispatcher = Dispatcher(settings, settings.telegram, engine)
+    dispatcher = Dispatcher(settings, settings.telegram, engine, listens=not drain)
     dispatcher.start()
     try:
         yield dispatcher
@@ -81,12 +84,14 @@ class Dispatcher:
         telegram: TelegramSettings,
         engine: Engine,
         *,
+        listens: bool = True,
         policy: RetryPolicy | None = None,
         jitter: Callable[[], float] = random.random,
         make: Callable[[TelegramSettings], Telegram] = Telegram,
     ) -> None:
         self._settings, self._telegram, self._engine = settings, telegram, engine
         self._policy, self._jitter, self._make = policy or RetryPolicy(), jitter, make
+        self._listens = listens
         self._channels = [channel_of(chat) for chat in telegram.chat_ids]
         self._thread = threading.Thread(target=self._run, name="telegram", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -136,7 +141,11 @@ class Dispatcher:
         telegram = self._make(self._telegram)
         sending = [asyncio.create_task(self._keep(partial(self._deliver, telegram, c))) for c in self._channels]
         listener = Listener(self._engine, self._settings, self._telegram, telegram, self._pause, self._policy)
-        others = [asyncio.create_task(self._keep(work)) for work in (listener.listen, self._summarise)]
+        others = (
+            [asyncio.create_task(self._keep(work)) for work in (listener.listen, self._summarise)]
+            if self._listens
+            else []
+        )
         log.info("telegram_started", chats=len(self._channels))
         await self._ending.wait()
         if sending:  # what is on its way may arrive: a message that is cut off would be sent again

@@ -34,6 +34,8 @@ OLD_COMMAND_MS = 300_000
 CONFIRM_S = 60.0
 WATCH_S = 30.0
 _LOOK_S = 0.5
+_MOST_DEAF_S = 30.0
+"""After a failure that passes, commands are looked for again within this."""
 _MOST_STRANGERS = 100
 _OFFSET_LASTS_MS = 6 * DAY_MS
 """After a week of silence Telegram counts its updates anew; one confirmed long ago does not come back."""
@@ -100,7 +102,9 @@ class Listener:
         if self._failures == 1:
             say = log.error if failure.trouble is Trouble.REFUSED else log.warning
             say("telegram_not_heard", reason=failure.message)
-        await self._pause(self._policy.pause_s(failure, self._failures, 0.5))
+        pause_s = self._policy.pause_s(failure, self._failures, 1.0)
+        is_short = failure.trouble is Trouble.PASSING and failure.retry_after_s is None
+        await self._pause(min(pause_s, _MOST_DEAF_S) if is_short else pause_s)
 
     # --- one thing said -------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,8 @@ def told_fleet(fleet: Any, bot_api: StandIn) -> Any:
 def test_a_bots_life_arrives_on_the_phone_with_the_figures_of_the_api(told_fleet, bot_api, wait_for):
     bot_id, _ = told_fleet.create_bot(strategy="rsi", symbol="BTCUSDT", config=QUICK, USDT="10000")
     told_fleet.start_bot(bot_id)
+    environment = Path(f"/proc/{told_fleet.bot(bot_id)['pid']}/environ").read_text()
+    assert "FLOTILLA_TELEGRAM" not in environment
     wait_for("positions close", lambda: len(told_fleet.positions(bot_id, "closed")) >= 2, 60)
     bot_api.say(f"/stop {bot_id}")
     wait_for("the bot answers", lambda: bot_api.told(f"{bot_id} rsi"), 20)

@@ -309,7 +309,7 @@ def test_halting_a_bot_asks_and_tells_when_its_entries_are_withdrawn(chat, house
 
 
 def test_halt_all_is_the_kill_switch_and_blocks_a_start(chat, house, stand_in, bot_id, wait_for):
-    assert chat.ask("/halt all").startswith("Engage the kill switch over all 1 bots?")
+    assert chat.ask("/halt all").startswith("Engage the kill switch, for every bot?")
     assert chat.press("Halt") == "Kill switch engaged by ada."
 
     with read(house.engine) as connection:

@@ -248,12 +248,23 @@ def test_a_restart_in_the_middle_of_the_queue_loses_nothing(house, stand_in, wai
     assert set(stand_in.texts()) == {f"message {i}" for i in range(5)}
 
 
-def test_the_end_waits_for_what_can_still_go_out(house, stand_in):
+def test_what_piled_up_while_nobody_could_send_does_not_flood_the_phone(house, stand_in, wait_for):
+    house.queue(*[f"old {i}" for i in range(40)], age_s=3600)
+    house.queue("fresh")
+    house.dispatcher()
+
+    wait_for("all is sent", lambda: house.states() == ["sent"] * 41)
+
+    assert [text.partition(" of ")[0] for text in stand_in.texts()] == ["40 messages", "fresh"]
+
+
+def test_the_end_waits_for_what_can_still_go_out_and_listens_to_nobody(house, stand_in):
     house.queue(*[f"message {i}" for i in range(4)])
     with notifying(house.settings, house.engine, drain=True):
         pass
 
     assert house.states() == ["sent"] * 4
+    assert {method for method, _ in stand_in.calls} == {"sendMessage"}
 
 
 def test_the_end_does_not_wait_for_a_telegram_that_hangs(house, stand_in, wait_for):
