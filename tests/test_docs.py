@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bots.strategies import DEFINITIONS
+from server.notify.commands import COMMANDS, HELP
 from shared.events import PAYLOADS
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +30,13 @@ def test_every_event_type_and_each_of_its_fields_is_documented():
         assert name in rows
         missing = [f.name for f in fields(payload) if f"`{f.name}`" not in rows[name]]
         assert (name, missing) == (name, [])
+
+
+def test_every_telegram_command_is_documented_and_helped_with():
+    text = (ROOT / "docs" / "telegram.md").read_text()
+    for command in COMMANDS - {"start"}:  # Telegram's own greeting
+        assert f"`/{command}" in text
+        assert f"/{command}" in HELP
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))

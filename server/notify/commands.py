@@ -149,6 +149,8 @@ _READS: Final[dict[str, Callable[[Connection, str], str]]] = {
     "start": lambda *_: HELP,  # what every chat with a bot begins with
 }
 _VERBS: Final = {"pause": "pause", "resume": "resume", "stop": "stop", "start_bot": "start", "halt": "halt"}
+COMMANDS: Final = frozenset(_READS) | frozenset(_VERBS)
+"""All that can be written behind a slash."""
 _REACHED: Final = {
     "pause": BotState.PAUSED,
     "resume": BotState.RUNNING,
