@@ -34,9 +34,9 @@ def test_every_event_type_and_each_of_its_fields_is_documented():
 
 def test_every_telegram_command_is_documented_and_helped_with():
     text = (ROOT / "docs" / "telegram.md").read_text()
-    for command in COMMANDS - {"start"}:  # Telegram's own greeting
-        assert f"`/{command}" in text
-        assert f"/{command}" in HELP
+    told = COMMANDS - {"start"}  # Telegram's own greeting
+    assert [c for c in sorted(told) if f"`/{c}" not in text] == []
+    assert [c for c in sorted(told - {"help"}) if f"/{c}" not in HELP] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
