@@ -15,6 +15,7 @@ import requests
 from setproctitle import setproctitle
 from sqlalchemy import insert, select
 
+from server.play_money import NoAccount, open_account
 from server.settings import CHECKOUT, Settings
 from server.storage.engine import make_engine, read, write
 from server.storage.models import Setting
@@ -163,11 +164,11 @@ def _make_credential(api: Api, simulator: str, name: str) -> int:
     found = api.find("/api/credentials", name)
     if found is not None:
         return found
-    answer = requests.post(f"{simulator}/sim/accounts", json={"balances": {"USDC": "10000"}}, timeout=30)
-    if not answer.ok:
-        raise DemoFailed(f"The simulator opened no account: {answer.text[:500]}")
-    keys = answer.json()
-    document = {"name": name, "exchange": "simulator", "api_key": keys["api_key"], "api_secret": keys["api_secret"]}
+    try:
+        keys = open_account(simulator, {"USDC": "10000"})
+    except NoAccount as error:
+        raise DemoFailed(error.message) from None
+    document = {"name": name, "exchange": "simulator", **keys}
     return int(api.ask("POST", "/api/credentials", json=document)["id"])
 
 

@@ -102,23 +102,31 @@ def _check(connection: Connection, fields: Mapping[str, Any]) -> None:
         wrong["strategy"] = f"there is no strategy {fields['strategy']!r}; allowed: {', '.join(sorted(definitions()))}"
     elif fields.get("interval") and fields["interval"] not in strategy.intervals:
         wrong["interval"] = f"{fields['interval']!r} is not one of this strategy's: {', '.join(strategy.intervals)}"
-    if fields["exchange"] not in _EXCHANGES:
-        wrong["exchange"] = f"{fields['exchange']!r} is not known; allowed: {', '.join(_EXCHANGES)}"
-    elif fields["exchange"] != "simulator":
-        wrong["exchange"] = f"{fields['exchange']} is not available yet; use exchange simulator with mode trade"
-    if fields["mode"] not in _MODES:
-        wrong["mode"] = f"{fields['mode']!r} is not known; allowed: {', '.join(_MODES)}"
-    elif fields["mode"] != "trade":
-        wrong["mode"] = f"mode {fields['mode']} is not available yet; use exchange simulator with mode trade"
+    wrong |= place_problems(fields["exchange"], fields["mode"])
     if fields.get("credential_id") is not None and "exchange" not in wrong:
-        reason = _credential_problem(connection, fields["credential_id"], fields["exchange"])
+        reason = credential_problem(connection, fields["credential_id"], fields["exchange"])
         if reason:
             wrong["credential_id"] = reason
     if wrong:
         raise Refused(f"The bot has {len(wrong)} field(s) that cannot be accepted.", fields=wrong)
 
 
-def _credential_problem(connection: Connection, credential_id: int, exchange: str) -> str | None:
+def place_problems(exchange: str, mode: str) -> dict[str, str]:
+    """Why bots cannot trade at this place today: field → reason; empty if they can."""
+    wrong = {}
+    if exchange not in _EXCHANGES:
+        wrong["exchange"] = f"{exchange!r} is not known; allowed: {', '.join(_EXCHANGES)}"
+    elif exchange != "simulator":
+        wrong["exchange"] = f"{exchange} is not available yet; use exchange simulator with mode trade"
+    if mode not in _MODES:
+        wrong["mode"] = f"{mode!r} is not known; allowed: {', '.join(_MODES)}"
+    elif mode != "trade":
+        wrong["mode"] = f"mode {mode} is not available yet; use exchange simulator with mode trade"
+    return wrong
+
+
+def credential_problem(connection: Connection, credential_id: int, exchange: str) -> str | None:
+    """Why a bot for *exchange* cannot use these keys; None if it can."""
     found = connection.execute(select(Credential.exchange).where(Credential.id == credential_id)).scalar_one_or_none()
     if found is None:
         return f"there is no credential {credential_id}; POST /api/credentials makes one"

@@ -438,6 +438,18 @@ class Notification(Table):
     error: Mapped[str | None]
 
 
+class BotDraft(Table):
+    """A bot that somebody is about to create, as typed so far; *bot_id* once it was created."""
+
+    __tablename__ = "bot_drafts"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    document: Mapped[dict[str, Any]]
+    bot_id: Mapped[int | None] = mapped_column(ForeignKey("bots.id"))
+    created_ms: Mapped[int]
+    updated_ms: Mapped[int]
+
+
 class IdempotencyKey(Table):
     """The answer already given to a keyed POST, so that a repeat changes nothing."""
 

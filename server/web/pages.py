@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from server.web import account, actions, assets, bot, bot_config, bot_log, chart, fleet, keys, sign_in, stream
+from server.web import (
+    account,
+    actions,
+    assets,
+    bot,
+    bot_config,
+    bot_log,
+    chart,
+    create,
+    fleet,
+    keys,
+    sign_in,
+    stream,
+)
 from server.web.shell import web
 
 __all__ = [
@@ -13,6 +26,7 @@ __all__ = [
     "bot_config",
     "bot_log",
     "chart",
+    "create",
     "fleet",
     "keys",
     "sign_in",
