@@ -59,14 +59,18 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if is_done(venv, kind):
             require(missing_from_system(libraries_only=True))
-            return 0
-        require(missing_from_system())
+            if packages.is_done() or not os.access(packages.FOLDER, os.W_OK):
+                return 0
+        else:
+            require(missing_from_system())
         signal.signal(signal.SIGTERM, _interrupt)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             signal.signal(signal.SIGHUP, _interrupt)
         with locked(ROOT / ".setup.lock") as lock:
             if not is_done(venv, kind):
                 install(venv, kind, lock)
+            if not packages.is_done():
+                install_packages(venv, lock)
     except SetupFailed as failure:
         print(f"Set-up failed: {failure}", file=sys.stderr)
         return 1
@@ -258,6 +262,18 @@ def install(venv: Path, kind: str, lock: IO[str]) -> None:
     say(f"Set-up done in {time.monotonic() - started:.0f} s.")
 
 
+def install_packages(venv: Path, lock: IO[str]) -> None:
+    """What the pages load, from their own lock file. Pages work without it, so a failure is said and forgiven."""
+    what, log = "Installing what the pages load for live updates and charts", venv / "packages.log"
+    say(f"{what} ...")
+    log.write_text("")
+    command = [str(venv / "bin" / "python"), "-I", "-m", "server", "assets"]
+    try:
+        run_quietly(what, command, log=log, environment=dict(os.environ), lock=lock)
+    except SetupFailed:
+        say(log.read_text(errors="replace").strip().splitlines()[-1])
+
+
 def run_quietly(
     what: str, command: list[str], *, log: Path, environment: dict[str, str], lock: IO[str] | None = None
 ) -> None:
@@ -362,9 +378,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted
 
 
-def _load_make_parent() -> ModuleType:
+def _load(name: str) -> ModuleType:
     """Load by path: nothing is installed yet, and the package around it may import what is not there."""
-    spec = importlib.util.spec_from_file_location("make_parent", ROOT / "server" / "make_parent.py")
+    spec = importlib.util.spec_from_file_location(name, ROOT / "server" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -372,7 +388,7 @@ def _load_make_parent() -> ModuleType:
     return module
 
 
-make_parent = _load_make_parent()
+make_parent, packages = _load("make_parent"), _load("packages")
 
 if __name__ == "__main__":
     sys.exit(main())

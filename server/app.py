@@ -39,6 +39,7 @@ from server.api import (
     notifications,
     runs,
     strategies,
+    stream,
     trading,
     users,
     verbs,
@@ -138,6 +139,7 @@ def create_app(settings: Settings | None = None) -> App:
         installation.api,
         audit.api,
         notifications.api,
+        stream.api,
     ):
         app.register_api(api)
     app.register_blueprint(web)

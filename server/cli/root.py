@@ -89,9 +89,13 @@ def supervisor() -> None:
 @cli.command()
 def assets() -> None:
     """Install what the pages load for live updates and charts (npm packages, from the lock file)."""
-    from server.packages import install_packages
+    from server.packages import PackagesMissing, install_packages
 
-    click.echo("Installed." if install_packages(say=click.echo) else "Nothing to do: installed before.")
+    try:
+        click.echo("Installed." if install_packages(say=click.echo) else "Nothing to do: installed before.")
+    except PackagesMissing as missing:
+        click.echo(str(missing), err=True)
+        sys.exit(1)
 
 
 @cli.command(hidden=True)

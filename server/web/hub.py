@@ -2,7 +2,8 @@
 
 The thread starts with the first viewer and ends when none is left. It looks at most four times a second whether the
 database has changed, draws each distinct request once for all who share it, and is in no transaction in between. A
-viewer that does not take its news is dropped: it comes back with the last event id it has, and misses nothing.
+viewer gets its next lines when it has taken those before, so none is waited for and none piles up; the stream drops a
+client that takes nothing, which comes back with the last event id it has, and misses nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from shared.errors import FlotillaError
 log = structlog.get_logger(__name__)
 
 MAX_VIEWERS = 40
-MAX_WAITING = 2000
+MAX_WAITING = 500
 SUPERVISOR_SILENT_MS = 15_000
 _LOOK_EVERY_S = 0.25
 _DRAW_EVERY_S = 2.0
@@ -112,18 +113,20 @@ class Viewer:
             self.trouble = trouble
             self._add(News(upto=self.last_id, order=None, parts={}, added={}, data={}, trouble=trouble))
 
+    def wants(self, newest: int) -> bool:
+        """Whether it was offered nothing yet, or has not had all events up to *newest*."""
+        return self._order is None or self.last_id < newest
+
     @property
-    def is_fresh(self) -> bool:
-        """It has not been offered anything yet."""
-        return self._order is None
+    def is_full(self) -> bool:
+        """It has not taken the lines that wait for it."""
+        with self._lock:
+            return self._waiting is not None and sum(map(len, self._waiting.added.values())) >= MAX_WAITING
 
     def _add(self, news: News) -> None:
         with self._lock:
             before = self._waiting
             self._waiting = news if before is None else _merged(before, news)
-            waiting = sum(len(lines) for lines in self._waiting.added.values())
-            if waiting > MAX_WAITING:
-                self.is_over = True
             self.ready.set()
 
 
@@ -150,6 +153,7 @@ class Hub:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._is_closed = False
+        self._newest = 0
         self._thread: threading.Thread | None = None
 
     @property
@@ -226,13 +230,15 @@ class Hub:
 
     def _tell(self, viewers: Sequence[Viewer], look: _Look, now: float) -> None:
         try:
-            if not look.is_due(now):
-                viewers = [viewer for viewer in viewers if viewer.is_fresh]
+            is_due = look.is_due(now)
+            viewers = [v for v in viewers if (is_due or v.wants(self._newest)) and not v.is_full]
             if not viewers:
                 return
             with self._context(), read(self._engine) as connection:
-                newest = connection.execute(select(func.max(Event.id))).scalar() or 0
+                self._newest = newest = connection.execute(select(func.max(Event.id))).scalar() or 0
                 trouble = _trouble(connection)
+                for viewer in viewers:  # a number from a database that was replaced by an older copy
+                    viewer.last_id = min(viewer.last_id, newest)
                 for (request, after), sharing in _grouped(viewers):
                     self._show(connection, request, after, newest, trouble, sharing)
         except SQLAlchemyError as error:
@@ -266,7 +272,7 @@ class Hub:
         for viewer in sharing:
             viewer.offer(drawing, newest if drawing.upto is None else drawing.upto, trouble)
         if drawing.upto is not None and drawing.upto < newest:
-            self._wake.set()
+            self._wake.set()  # there is more
 
 
 def _grouped(viewers: Sequence[Viewer]) -> Iterator[tuple[tuple[LiveRequest, int], list[Viewer]]]:

@@ -13,11 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from flask import Flask, Response, current_app, request
-from flask.typing import ResponseReturnValue
 from sqlalchemy import Connection, Engine
 from werkzeug.exceptions import NotFound
 
-from server.api.wire import caller
+from server.api.wire import caller, error_response
 from server.security.roles import Role, needs
 from server.storage.times import now_ms
 from server.web.hub import Hub, News, StreamsFull, Viewer
@@ -26,9 +25,11 @@ from server.web.shell import alarms_of, is_halted, web
 
 BEAT_EVERY_S = 5.0
 RETRY_AFTER_S = 10
+LAST_ID = 2**63 - 1
 _WAIT_S = 1.0
 _MAX_BACKLOG = 1_000_000
-_LAST_ID = 2**63 - 1
+_PATIENCE_S = 10.0
+_LOOK_S = 0.1
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 _WITHOUT_FRAME = {"api"}
@@ -59,32 +60,38 @@ def draw(connection: Connection, wanted: LiveRequest, after: int) -> Drawing:
 
 @web.get("/live/<view>")
 @needs(Role.VIEWER)
-def live_stream(view: str) -> ResponseReturnValue:
+def live_stream(view: str) -> Response:
     """What changes in a page, as it changes."""
     if view not in VIEWS or view in _WITHOUT_FRAME:
         raise NotFound
     params = tuple(sorted((name, value[:200]) for name, value in request.args.items() if name != "after"))
     wanted = LiveRequest(view=view, role=Role(caller().role), params=params[:20])
-    return open_stream(wanted, page_message, beat)
+    return open_stream(wanted, _last_event_id(), page_message, beat, beat_every_s=BEAT_EVERY_S)
 
 
 def open_stream(
-    wanted: LiveRequest, message: Callable[[News], Iterator[str]], heartbeat: Callable[[], str]
-) -> ResponseReturnValue:
-    """A stream of *wanted*; 503 if all are taken."""
+    wanted: LiveRequest,
+    after: int,
+    message: Callable[[News], Iterator[str]],
+    heartbeat: Callable[[], str],
+    *,
+    beat_every_s: float,
+) -> Response:
+    """A stream of *wanted* from event *after* on; 503 if all are taken."""
     hub: Hub = current_app.extensions["flotilla.hub"]
     try:
-        viewer = hub.join(wanted, caller().token_id, last_event_id())
+        viewer = hub.join(wanted, caller().token_id, after)
     except StreamsFull as full:
-        return Response(full.message, 503, {"Retry-After": str(RETRY_AFTER_S)}, mimetype="text/plain")
-    body = _Stream(hub, viewer, message, heartbeat, request.environ.get("waitress.client_disconnected"))
+        return error_response(503, full.code, full.message, Retry_After=str(RETRY_AFTER_S))
+    is_gone = request.environ.get("waitress.client_disconnected")
+    body = _Stream(hub, viewer, message, heartbeat, beat_every_s, is_gone)
     return Response(body, 200, _HEADERS, mimetype="text/event-stream")
 
 
-def last_event_id() -> int:
-    """The last event that the client has; 0 if it names none."""
+def _last_event_id() -> int:
+    """The last event that the page has; 0 if it names none."""
     text = request.headers.get("Last-Event-ID") or request.args.get("after") or "0"
-    return min(int(text), _LAST_ID) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+    return min(int(text), LAST_ID) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
 class _Stream:
@@ -96,10 +103,11 @@ class _Stream:
         viewer: Viewer,
         message: Callable[[News], Iterator[str]],
         heartbeat: Callable[[], str],
+        beat_every_s: float,
         is_gone: Any,
     ) -> None:
         self._hub, self._viewer, self._message, self._heartbeat = hub, viewer, message, heartbeat
-        self._is_gone = is_gone
+        self._beat_every_s, self._is_gone = beat_every_s, is_gone
         # The probe is a method of the server's channel, which knows how much the client has not taken yet.
         self._channel = getattr(is_gone, "__self__", None)
 
@@ -109,16 +117,31 @@ class _Stream:
             yield b"retry: 1000\n\n"
             beat_at = time.monotonic()
             while not viewer.is_over and not (self._is_gone and self._is_gone()):
-                news = viewer.take(_WAIT_S)
-                if getattr(self._channel, "total_outbufs_len", 0) > _MAX_BACKLOG:
+                if not self._is_taking():
                     return
+                news = viewer.take(_WAIT_S)
                 if news is not None:
                     yield "".join(self._message(news)).encode()
                 if time.monotonic() >= beat_at:
                     yield self._heartbeat().encode()
-                    beat_at = time.monotonic() + BEAT_EVERY_S
+                    beat_at = time.monotonic() + self._beat_every_s
         finally:
             self.close()
+
+    def _is_taking(self) -> bool:
+        """Wait while much is under way to the client; False if it takes nothing of it for some seconds."""
+        least, deadline = self._backlog, time.monotonic() + _PATIENCE_S
+        while self._backlog > _MAX_BACKLOG and not self._viewer.is_over:
+            if self._backlog < least:
+                least, deadline = self._backlog, time.monotonic() + _PATIENCE_S
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_S)
+        return True
+
+    @property
+    def _backlog(self) -> int:
+        return getattr(self._channel, "total_outbufs_len", 0)
 
     def close(self) -> None:
         """Called by the server, whatever happened; also if the stream was never begun."""

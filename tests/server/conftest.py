@@ -25,6 +25,7 @@ from server.settings import Settings, load_settings
 from server.storage.engine import write
 from server.storage.models import Bot, Model, SupervisorBeat, TradingOrder, TradingStats
 from server.storage.times import now_ms
+from server.web.assets import are_missing
 
 PASSWORD = "correct horse battery staple"
 
@@ -261,6 +262,10 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("FLOTILLA_REQUIRE_BROWSER") == "1":
             pytest.fail("FLOTILLA_REQUIRE_BROWSER is 1 and there is no Chromium: apt-get install chromium")
         pytest.skip("there is no Chromium on this machine: apt-get install chromium")
+    if are_missing():
+        if os.environ.get("FLOTILLA_REQUIRE_BROWSER") == "1":
+            pytest.fail("FLOTILLA_REQUIRE_BROWSER is 1 and what the pages load is not installed: flotilla assets")
+        pytest.skip("what the pages load is not installed: flotilla assets")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
