@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
 from server.storage.columns import Exact
@@ -327,6 +327,10 @@ class TradingStats(Table):
     holding_ms: Mapped[int]
 
 
+TROUBLE = "type IN ('error', 'alert')"
+"""Which events have an index of their own by time; a query has to say it in these words to use it."""
+
+
 class Event(Table):
     """One JSON line of a run; of heartbeats one a minute, and the latest on the bot."""
 
@@ -335,6 +339,7 @@ class Event(Table):
         UniqueConstraint("run_id", "seq"),
         Index(None, "bot_id", "id"),
         Index(None, "bot_id", "type", "id"),
+        Index("ix_events_trouble", "ts", sqlite_where=text(TROUBLE), postgresql_where=text(TROUBLE)),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     bot_id: Mapped[int] = mapped_column(ForeignKey("bots.id"))

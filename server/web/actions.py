@@ -36,7 +36,7 @@ _BOT = "/bots/<int(max=2147483647):bot_id>"
 @needs(Role.TRADER)
 def confirm_page(bot_id: int, verb: str) -> ResponseReturnValue:
     """What the verb will do to this bot, in figures; and the button that does it."""
-    return _ask(bot_id, verb, {"next": local_path(request.args.get("next")) or _came_from(bot_id, verb)})
+    return _ask(bot_id, verb, {"next": local_target()})
 
 
 @web.post(f"{_BOT}/<any({_ALL}):verb>")
@@ -44,7 +44,7 @@ def confirm_page(bot_id: int, verb: str) -> ResponseReturnValue:
 def bot_action(bot_id: int, verb: str) -> ResponseReturnValue:
     """Change what is wanted of a bot, then show again the page where the button was."""
     form = request.form
-    target = local_path(form.get("next")) or _came_from(bot_id, verb)
+    target = local_target()
     if "asked" in form:
         wrong = _wrong(bot_id, verb)
         if wrong:
@@ -120,9 +120,12 @@ def _wrong(bot_id: int, verb: str) -> dict[str, str]:
     return wrong
 
 
-def _came_from(bot_id: int, verb: str) -> str:
-    """The page that held the button, as the browser says; the fleet if it does not say."""
+def local_target() -> str:
+    """Where to go afterwards: `next` of the form or query, else the page that held the button, else the fleet."""
+    wanted = local_path(request.form.get("next") or request.args.get("next"))
+    if wanted:
+        return wanted
     parts = urlsplit(request.referrer or "")
-    if parts.netloc != request.host or parts.path == f"/bots/{bot_id}/{verb}":
+    if parts.netloc != request.host or parts.path == request.path:
         return url_for("web.fleet_page")
     return local_path(parts.path + (f"?{parts.query}" if parts.query else "")) or url_for("web.fleet_page")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row
-
+from server.web.actions_view import Action, actions_of
+from server.web.fleet_filter import is_fulfilled, needs_attention
 from server.web.formats import Pnl, pnl, price, split_symbol
-from shared.states import BotState, DesiredState, PositionState
+from server.web.holdings import Holding
+from server.web.shell import place_of
+from server.web.spark import Spark
+from server.web.trouble_view import STALE_MS
+from shared.states import BotState, DesiredState
 from shared.units import ZERO, plain
 
-STALE_MS = 30_000
 _ICONS = {
-    BotState.STOPPED: "off",
+    BotState.STOPPED: "stop",
     BotState.STARTING: "spin",
     BotState.RUNNING: "play",
     BotState.PAUSED: "pause",
@@ -23,22 +26,49 @@ _ICONS = {
     BotState.ERROR: "alert",
 }
 _MOVING = {BotState.STARTING, BotState.STOPPING}
-# The state in which a wish is fulfilled.
-_FULFILLED = {
-    DesiredState.RUNNING: {BotState.RUNNING},
-    DesiredState.PAUSED: {BotState.PAUSED},
-    DesiredState.STOPPED: {BotState.STOPPED},
-}
+_LIVELY = (BotState.RUNNING, BotState.PAUSED)
+_PLACES = ("live", "testnet", "paper", "simulator")
+_WORST_FIRST = (
+    BotState.ERROR,
+    BotState.STOPPING,
+    BotState.STARTING,
+    BotState.PAUSED,
+    BotState.RUNNING,
+    BotState.STOPPED,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Button:
-    """One action; *why_not* says why it makes no sense now."""
+class Seen:
+    """One bot with all that was read of it: the API's document and what stands beside it. Times are UTC ms.
 
-    verb: str
-    label: str
-    icon: str
-    why_not: str | None
+    *decision_ms* is when it last decided by the wall clock; *cpu_pct* its share of one core over the last minute.
+    """
+
+    bot: Mapping[str, Any]
+    strategy: str
+    holding: Holding
+    spark: Spark
+    heartbeat_ms: int | None = None
+    decision_ms: int | None = None
+    cpu_pct: float | None = None
+    allocated: Decimal = ZERO
+    unrealised: Decimal | None = None
+
+    @property
+    def id(self) -> int:
+        """The bot's id."""
+        return int(self.bot["id"])
+
+    @property
+    def place(self) -> str:
+        """Where its money is."""
+        return place_of(self.bot["exchange"], self.bot["mode"])
+
+    @property
+    def quote(self) -> str:
+        """The asset its results are in."""
+        return split_symbol(self.bot["symbol"])[1] or str(self.bot["symbol"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +77,7 @@ class FleetRow:
 
     id: int
     name: str
+    place: str
     market: str
     tags: list[str]
     quote: str
@@ -56,89 +87,222 @@ class FleetRow:
     pill: str
     spins: bool
     css: str
+    halted: str | None
     since_ms: int | None
     reason: str | None
     wanted: str | None
+    spark: Spark
     position: str
     entry: str | None
     pnl_today: Pnl
     pnl_total: Pnl
+    decision_ms: int | None
     heartbeat_ms: int | None
     is_stale: bool
     restarts: int
-    buttons: list[Button]
+    cpu: str
+    rss: str
+    first: Action
+    stop: Action
+    more: list[Action]
+    verbs: str
 
 
-def fleet_row(
-    bot: Mapping[str, Any], held: Sequence[Row[Any]], strategy: str, heartbeat_ms: int | None, now: int
-) -> FleetRow:
-    """One bot as the table shows it. *bot* is the API's document, *held* its open positions, times in UTC ms."""
-    status, desired = BotState(bot["status"]), DesiredState(bot["desired_state"])
-    base, quote = split_symbol(bot["symbol"])
-    age_ms = None if heartbeat_ms is None else max(0, now - heartbeat_ms)
-    is_stale = status in (BotState.RUNNING, BotState.PAUSED) and (age_ms is None or age_ms > STALE_MS)
-    position, entry = _position(held, base)
+def silent_ms(bot: Mapping[str, Any], heartbeat_ms: int | None, now: int) -> int | None:
+    """For how long a bot that should speak has been silent, if that is too long; else None."""
+    if BotState(bot["status"]) not in _LIVELY:
+        return None
+    age_ms = max(0, now - (heartbeat_ms if heartbeat_ms is not None else bot["status_since"] or 0))
+    return age_ms if age_ms > STALE_MS else None
+
+
+def fleet_row(seen: Seen, now: int, role: str) -> FleetRow:
+    """One bot as the table shows it."""
+    bot, status = seen.bot, BotState(seen.bot["status"])
+    base, _ = split_symbol(bot["symbol"])
+    silent = silent_ms(bot, seen.heartbeat_ms, now)
+    is_stale = silent is not None
+    actions = actions_of(bot, role)
+    first = _first(actions, status, DesiredState(bot["desired_state"]))
+    is_off = status is BotState.STOPPED
+    position, entry = _position(seen.holding, base)
     return FleetRow(
-        id=bot["id"],
+        id=seen.id,
         name=bot["name"],
-        market=f"{bot['symbol']} · {strategy}",
+        place=seen.place,
+        market=f"{bot['symbol']} · {seen.strategy}",
         tags=bot["tags"],
-        quote=quote,
+        quote=seen.quote,
         status=status.value,
         label=status.value.capitalize() + ("?" if is_stale else ""),
         icon=_ICONS[status],
         pill="stale" if is_stale else status.value,
         spins=status in _MOVING,
         css="is-error" if status is BotState.ERROR else "is-stale" if is_stale else "",
+        halted=(bot.get("halt_reason") or "Halted: release it with a reason") if bot["halted"] else None,
         since_ms=bot["status_since"],
         reason=bot["status_reason"],
-        wanted=None if status in _FULFILLED[desired] else desired.value,
+        wanted=None if is_fulfilled(bot) else bot["desired_state"],
+        spark=seen.spark,
         position=position,
         entry=entry,
         pnl_today=pnl(Decimal(bot["pnl_today"])),
         pnl_total=pnl(Decimal(bot["pnl_total"])),
-        heartbeat_ms=None if status is BotState.STOPPED else heartbeat_ms,
+        decision_ms=None if is_off else seen.decision_ms,
+        heartbeat_ms=None if is_off else seen.heartbeat_ms,
         is_stale=is_stale,
         restarts=bot["restarts_24h"],
-        buttons=_buttons(status, desired, bot["halted"]),
+        cpu="–" if is_off or seen.cpu_pct is None else f"{seen.cpu_pct:.1f}",
+        rss="" if is_off or bot["rss_mib"] is None else f"{bot['rss_mib']:.0f}",
+        first=first,
+        stop=actions["stop"],
+        verbs=" ".join(verb for verb, a in actions.items() if a.why_not is None),
+        more=[a for verb, a in actions.items() if verb not in (first.verb, "stop")],
     )
 
 
-def summary(bots: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The line under the title: how many bots, and how they are."""
-    words = [f"{len(bots)} bot{'' if len(bots) == 1 else 's'}"]
-    for status in (BotState.RUNNING, BotState.PAUSED, BotState.STARTING, BotState.STOPPING, BotState.ERROR):
-        count = sum(bot["status"] == status for bot in bots)
+def _first(actions: Mapping[str, Action], status: BotState, desired: DesiredState) -> Action:
+    """The one thing that is most likely wanted of a bot in this state."""
+    if "resume" in actions:
+        return actions["resume"]
+    if desired is DesiredState.STOPPED or status is BotState.ERROR:
+        return actions["start"]
+    return actions["pause"]
+
+
+def _position(holding: Holding, base: str) -> tuple[str, str | None]:
+    if not holding.active:
+        return (f"{holding.pending} pending", None) if holding.pending else ("flat", None)
+    entry = f"@ {price(holding.entry_price)}" if holding.entry_price is not None else None
+    if holding.positions > 1:
+        entry = f"{entry or ''} · {holding.positions} positions".lstrip(" ·")
+    return f"+{plain(holding.quantity)} {base}", entry
+
+
+def sort_rows(fleet: Sequence[Seen], sort: str, silent: set[int], now: int) -> list[Seen]:
+    """In the order that *sort* names; by itself real money first, then what needs somebody, then by name."""
+    name, falls = sort.removeprefix("-"), sort.startswith("-")
+    key = _KEYS.get(name)
+    if key is not None:
+        return sorted(fleet, key=lambda seen: (key(seen, now), seen.bot["name"].lower()), reverse=falls)
+
+    def by_need(seen: Seen) -> tuple[Any, ...]:
+        urgent = needs_attention(seen.bot, silent)
+        state = _WORST_FIRST.index(BotState(seen.bot["status"]))
+        return seen.place != "live", not urgent, state, seen.bot["name"].lower(), seen.id
+
+    return sorted(fleet, key=by_need, reverse=name == "state")
+
+
+_FAR = 1 << 60
+_KEYS: dict[str, Callable[[Seen, int], Any]] = {
+    "name": lambda seen, now: seen.bot["name"].lower(),
+    "position": lambda seen, now: (seen.quote, seen.holding.worth or seen.holding.cost or ZERO),
+    "today": lambda seen, now: (seen.quote, Decimal(seen.bot["pnl_today"])),
+    "total": lambda seen, now: (seen.quote, Decimal(seen.bot["pnl_total"])),
+    "decision": lambda seen, now: _FAR if seen.decision_ms is None else now - seen.decision_ms,
+    "heartbeat": lambda seen, now: _FAR if seen.heartbeat_ms is None else now - seen.heartbeat_ms,
+    "restarts": lambda seen, now: seen.bot["restarts_24h"],
+    "cpu": lambda seen, now: seen.cpu_pct or 0.0,
+}
+
+
+# The strip of key figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One figure of a place and an asset: a text or an amount with its sign."""
+
+    place: str
+    unit: str
+    text: str = ""
+    exact: str = ""
+    amount: Pnl | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kpi:
+    """One box: the leading figure, the others under it, and what is counted."""
+
+    title: str
+    counts: str
+    lines: tuple[Line, ...]
+    share: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class States:
+    """Bots by state: words, and bars ``(x, width, css)`` of a line 100 wide."""
+
+    running: int
+    total: int
+    words: tuple[tuple[str, bool], ...]
+    bars: tuple[tuple[str, str, str], ...]
+
+
+def kpis(fleet: Sequence[Seen]) -> list[Kpi]:
+    """Equity, PnL today and exposure, each per place and asset: currencies and places are never added up."""
+    equity = _summed(fleet, lambda s: s.allocated + Decimal(s.bot["pnl_total"]) + (s.unrealised or ZERO))
+    today = _summed(fleet, lambda s: Decimal(s.bot["pnl_today"]))
+    exposure = _summed(fleet, lambda s: s.holding.worth if s.holding.worth is not None else s.holding.cost or ZERO)
+    lead = next(iter(equity), None)
+    share = f"{exposure[lead] / equity[lead] * 100:.1f} %" if lead and equity[lead] > 0 else ""
+    return [
+        Kpi(
+            title="Equity",
+            counts="Per bot: capital per trade × positions at most, from its config, and what it made since it was "
+            "created, open positions included as of its last heartbeat. Not the balance of an exchange account.",
+            lines=tuple(_plain_line(key, amount) for key, amount in equity.items()),
+        ),
+        Kpi(
+            title="PnL today, net",
+            counts="Positions closed since 00:00 UTC, fees taken off. Open positions count when they close.",
+            lines=tuple(Line(place=p, unit=u, amount=pnl(amount)) for (p, u), amount in today.items()),
+        ),
+        Kpi(
+            title="Open exposure",
+            counts="What is held now, at the last price each bot saw; the share is of equity.",
+            lines=tuple(_plain_line(key, amount) for key, amount in exposure.items()),
+            share=share,
+        ),
+    ]
+
+
+def _summed(fleet: Sequence[Seen], amount: Callable[[Seen], Decimal]) -> dict[tuple[str, str], Decimal]:
+    sums: dict[tuple[str, str], Decimal] = {}
+    for seen in fleet:
+        key = (seen.place, seen.quote)
+        sums[key] = sums.get(key, ZERO) + amount(seen)
+    return dict(sorted(sums.items(), key=lambda item: (_PLACES.index(item[0][0]), item[0][1])))
+
+
+def _plain_line(key: tuple[str, str], amount: Decimal) -> Line:
+    return Line(place=key[0], unit=key[1], text=f"{amount:,.2f}".replace("-", "−"), exact=plain(amount))
+
+
+def states(fleet: Sequence[Seen]) -> States:
+    """How many bots are in which state."""
+    counts = {status: sum(seen.bot["status"] == status for seen in fleet) for status in BotState}
+    changing = counts[BotState.STARTING] + counts[BotState.STOPPING]
+    groups = [
+        (counts[BotState.RUNNING], "running", "f-ok"),
+        (counts[BotState.PAUSED], "paused", "f-warn"),
+        (changing, "changing", "f-info"),
+        (counts[BotState.ERROR], "error", "f-bad"),
+        (counts[BotState.STOPPED], "off", "f-line"),
+    ]
+    bars, x = [], 0.0
+    for count, _, css in groups:
+        width = 100 * count / len(fleet) if fleet else 0.0
         if count:
-            words.append(f"{count} {status.value}")
-    return words
+            bars.append((f"{x:.1f}", f"{max(width - 0.8, 0.4):.1f}", css))
+        x += width
+    words = [(f"{count} {word}", word == "error") for count, word, _ in groups[1:] if count]
+    return States(running=counts[BotState.RUNNING], total=len(fleet), words=tuple(words), bars=tuple(bars))
 
 
-def _position(held: Sequence[Row[Any]], base: str) -> tuple[str, str | None]:
-    active = [row for row in held if row.status == PositionState.ACTIVE]
-    pending = len(held) - len(active)
-    if not active:
-        return (f"{pending} pending", None) if pending else ("flat", None)
-    quantity = sum((row.quantity for row in active), ZERO)
-    worth = sum((row.quantity * row.entry_price for row in active if row.entry_price is not None), ZERO)
-    entry = f"@ {price(worth / quantity)}" if quantity and worth else None
-    if len(held) > 1:
-        entry = f"{entry or ''} · {len(held)} positions".lstrip(" ·")
-    return f"+{plain(quantity)} {base}", entry
-
-
-def _buttons(status: BotState, desired: DesiredState, halted: bool) -> list[Button]:
-    stopped = desired is DesiredState.STOPPED
-    start_not = None
-    if halted:
-        start_not = "Halted: release it first"
-    elif not stopped and status not in (BotState.ERROR, BotState.STOPPED):
-        start_not = "Already started"
-    buttons = [Button(verb="start", label="Start", icon="play", why_not=start_not)]
-    if desired is DesiredState.PAUSED:
-        buttons.append(Button(verb="resume", label="Resume", icon="right", why_not="Halted" if halted else None))
-    else:
-        buttons.append(Button(verb="pause", label="Pause", icon="pause", why_not="Stopped" if stopped else None))
-    stop_not = None if not stopped else "Stopped" if status is BotState.STOPPED else "Already stopping"
-    buttons.append(Button(verb="stop", label="Stop", icon="stop", why_not=stop_not))
-    return buttons
+def silent_bots(fleet: Sequence[Seen], now: int) -> dict[int, int]:
+    """Bots that should speak and do not, with how long."""
+    found = {seen.id: silent_ms(seen.bot, seen.heartbeat_ms, now) for seen in fleet}
+    return {bot_id: age for bot_id, age in found.items() if age is not None}

@@ -59,7 +59,7 @@ def test_no_width_needs_scrolling_sideways_and_buttons_fit_fingers(
     page = open_page(width, color_scheme=scheme)
 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    box = page.get_by_role("button", name="Stop a-trader").bounding_box()
+    box = page.get_by_role("button", name="Pause a-trader").bounding_box()
     assert box["height"] >= (44 if width <= 640 else 24)
     assert box["x"] + box["width"] <= width
 
