@@ -81,7 +81,7 @@ def take_ticket(wanted: Wanted) -> RunTicket:
         body["symbol"] = wanted.symbol
     if (place := _place(wanted.home)) is not None:
         body["home"] = place
-    if (left := _newest_run(spool, wanted.bot_id)) is not None:
+    if (left := newest_run(spool, wanted.bot_id)) is not None:
         body["replaces"] = left
     answer = _ask(wanted, f"/api/bots/{wanted.bot_id}/runs", body)
     if answer.status_code != 201:
@@ -170,7 +170,7 @@ def _spool(wanted: Wanted) -> Path:
     return wanted.home / "spool" / re.sub(r"[^A-Za-z0-9.-]+", "_", urlsplit(wanted.server).netloc) / str(wanted.bot_id)
 
 
-def _newest_run(spool: Path, bot_id: int) -> str | None:
+def newest_run(spool: Path, bot_id: int) -> str | None:
     """The newest remote run of this machine, which has ended. Raises `LaunchRefused` if it has not."""
     if not spool.is_dir():
         return None

@@ -20,13 +20,15 @@ from sqlalchemy import Engine, insert, select, update
 from server.settings import CHECKOUT, Settings, load_settings
 from server.storage.engine import make_engine, migrate, read, write
 from server.storage.models import Bot, BotRun, DeadLetter, Event, JournalOffset, TradingConfigVersion, TradingOrder
+from server.storage.times import now_ms
+from server.supervisor import rows
 from server.supervisor.decisions import Policy
 from server.supervisor.identity import Identity, boot_id, has_exited, open_process, read_identity, start_ticks
 from server.supervisor.launcher import Launcher, Process
 from server.supervisor.run_tickets import make_ticket
 from server.supervisor.supervisor import Supervisor
 from shared.events import Position, Terms, to_data
-from shared.states import PositionState, Side
+from shared.states import PositionState, RunKind, Side
 from shared.tickets import RunTicket
 
 FAKE_BOT = """
@@ -57,7 +59,8 @@ def say(type_, cut=None, **data):
 stop = []
 hups = []
 signal.signal(signal.SIGTERM, lambda *a: stop.append(1))
-signal.signal(signal.SIGHUP, lambda *a: hups.append(1))
+signal.signal(signal.SIGHUP, lambda *a: stop.append(1) if ticket["kind"] == "manual" else hups.append(1))
+signal.signal(signal.SIGUSR1, lambda *a: hups.append(1))
 version = ticket["document"]["config_version"]
 say("started", version="0", pid=os.getpid(), strategy="rsi", symbol="BTCUSDC", exchange="simulator", mode="paper",
     interval="1s", config_version=version, model_sha256=None)
@@ -221,6 +224,18 @@ class Fleet:
         assert child.stdout is not None
         assert child.stdout.readline() == b"up\n"
         return child
+
+    def ticket(self, bot_id: int, kind: RunKind, **columns: Any) -> RunTicket:
+        """What a person gets who launches the bot by hand: the run is open, and wanted."""
+        vault: Any = None
+        with write(self.engine) as connection:
+            connection.execute(update(Bot).where(Bot.id == bot_id).values(desired_state="running"))
+            generation = rows.open_run(connection, bot_id, now_ms(), kind=kind.value, **columns)
+            return make_ticket(connection, self.settings, vault, bot_id, generation, kind)
+
+    def launch(self, ticket: RunTicket) -> Process:
+        """The process that a person starts with *ticket*."""
+        return RecordingLauncher(self.program, self.bots).spawn(ticket)
 
     def run(self, supervisor: Supervisor, until: Callable[[], bool], seconds: float = 20) -> None:
         def step() -> bool:
