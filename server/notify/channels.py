@@ -18,6 +18,9 @@ from server.settings import TelegramSettings
 if TYPE_CHECKING:
     from telegram import InlineKeyboardMarkup, Update
 
+_OF_THE_MESSAGE = ("message ", "can't parse", "text must", "query ")
+"""How refusals begin that speak of one message, and not of the chat."""
+
 CONNECT_S, ANSWER_S, POLL_S = 10.0, 15.0, 25
 
 
@@ -148,8 +151,10 @@ class Telegram:
                 return Undelivered(
                     Trouble.REFUSED, "Telegram knows no such chat. Write /help to the bot from it, and check its id."
                 )
-            case errors.BadRequest():
+            case errors.BadRequest() if text.lower().startswith(_OF_THE_MESSAGE):
                 return Undelivered(Trouble.UNSENDABLE, f"Telegram does not accept this message ({text}).")
+            case errors.BadRequest():
+                return Undelivered(Trouble.REFUSED, f"Telegram does not take messages to this chat ({text}).")
             case errors.Conflict():
                 return Undelivered(Trouble.PASSING, f"Another program reads this bot's messages ({text}). End it.")
         return Undelivered(Trouble.PASSING, f"No answer from Telegram ({text}).")

@@ -175,7 +175,7 @@ class Dispatcher:
     async def _deliver(self, telegram: Telegram, channel: str) -> None:
         with read(self._engine) as connection:
             queue = load_queue(connection, channel, most=1)
-            if queue and queue[0].next_try_ms <= now_ms():
+            if next_delivery(queue, now_ms()) is not None:
                 queue = load_queue(connection, channel)
         delivery = next_delivery(queue, now_ms(), burst=1 if self._drains else BURST)
         if delivery is None:

@@ -125,10 +125,10 @@ class Listener:
         if said.chat_id is None or not (answer.text or answer.hint):
             return
         try:
+            if said.press_id is not None:
+                await self._acknowledge(said.press_id, answer.hint)
             if answer.text:
                 await self._say(said, said.chat_id, answer)
-            if said.press_id is not None:
-                await self._telegram.acknowledge(said.press_id, answer.hint)
         except Undelivered as failure:
             log.warning("answer_not_sent", reason=failure.message)
             if answer.text and answer.asks is None:
@@ -185,6 +185,12 @@ class Listener:
             watch = asyncio.create_task(self._watch(chat_id, message_id, answer.done, answer.text))
             self._watches.add(watch)
             watch.add_done_callback(self._watches.discard)
+
+    async def _acknowledge(self, press_id: str, hint: str | None) -> None:
+        try:
+            await self._telegram.acknowledge(press_id, hint)
+        except Undelivered as failure:  # the button only spins a little longer
+            log.warning("press_not_acknowledged", reason=failure.message)
 
     def _buttons(self, said: Said, chat_id: int, plan: Plan | None) -> list[Button]:
         if plan is None or said.user_id is None:

@@ -424,7 +424,8 @@ class AuditEntry(Table):
 class Notification(Table):
     """A message to people, written in the transaction that books its cause and sent afterwards.
 
-    *state* is queued, sent, failed (given up) or dropped (switched off, or a duplicate by *dedup_key*).
+    *created_ms* is when the cause happened. *state* is queued, sent, failed (given up) or dropped (its channel is no
+    longer set up).
     """
 
     __tablename__ = "notifications"

@@ -43,6 +43,10 @@ def test_nothing_overtakes_a_message_that_is_being_tried_again():
     assert next_delivery([waiting(1, next_try_ms=NOW + 1), waiting(2)], NOW) is None
 
 
+def test_a_time_that_only_a_lying_clock_can_have_set_holds_up_nothing():
+    assert next_delivery([waiting(1, next_try_ms=NOW + 400 * 86_400_000)], NOW).text == "message 1"
+
+
 def test_many_at_once_become_one_message_that_lists_them():
     delivery = next_delivery([waiting(i, f"bot {i}\nmore") for i in range(1, 8)], NOW)
 
@@ -161,6 +165,22 @@ def test_a_message_is_tried_again_until_it_arrives(house, stand_in, wait_for, fa
     assert stand_in.texts() == ["stubborn"]
 
 
+def test_a_message_whose_answer_is_lost_is_sent_again_rather_than_lost(house, stand_in, wait_for):
+    def lose_the_first_answer(method: str, body: dict[str, object]) -> str | None:
+        if method != "sendMessage" or stand_in.sent:
+            return None
+        stand_in.sent.append({**body, "message_id": 1})
+        return "half"
+
+    stand_in.failure = lose_the_first_answer
+    house.queue("at least once")
+    house.dispatcher()
+
+    wait_for("it is marked sent", lambda: house.states() == ["sent"])
+
+    assert stand_in.texts() == ["at least once"] * 2
+
+
 def test_a_dead_telegram_that_comes_back_gets_what_waited(house, stand_in, wait_for):
     stand_in.stop()
     house.queue("patient")
@@ -203,7 +223,9 @@ def test_a_message_is_given_up_after_a_bounded_number_of_attempts(house, stand_i
 
 
 def test_a_message_that_telegram_does_not_accept_does_not_hold_up_the_next(house, stand_in, wait_for, failed):
-    stand_in.failure = lambda m, body: failed(400, "Bad Request: odd") if body.get("text") == "odd" else None
+    stand_in.failure = lambda m, body: (
+        failed(400, "Bad Request: message is too long") if body.get("text") == "odd" else None
+    )
     house.queue("odd", "fine")
     house.dispatcher()
 
@@ -217,6 +239,7 @@ def test_a_message_that_telegram_does_not_accept_does_not_hold_up_the_next(house
         (404, "Not Found", "Check FLOTILLA_TELEGRAM_TOKEN"),
         (403, "Forbidden: bot was blocked by the user", "Unblock it"),
         (400, "Bad Request: chat not found", "check its id"),
+        (400, "Bad Request: not enough rights to send text messages to the chat", "does not take messages"),
     ],
 )
 def test_a_refusal_is_said_once_clearly_and_not_hammered(
