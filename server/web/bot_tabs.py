@@ -221,8 +221,10 @@ def _threshold(seen: BotSeen, signals: Sequence[Row[Any]]) -> float | None:
 
 
 def _why_none(seen: BotSeen, taken: int, above: int) -> str:
-    if seen.row.heartbeat_ms is None:
+    if seen.run is None:
         return "It has never run. Decisions stand here as soon as one leads to an order."
+    if seen.is_archived:
+        return "The bot is archived and decides nothing more."
     if not taken:
         return "No decision in this run yet: it first gathers the bars that its strategy needs."
     needs = seen.config.get("confidence_threshold")

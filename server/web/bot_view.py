@@ -72,6 +72,11 @@ class Kpi:
     meter_css: str = "f-ink"
     is_old: bool = False
 
+    @property
+    def is_long(self) -> bool:
+        """It needs smaller digits to stay in its box."""
+        return len(self.amount.text if self.amount else self.text) > 9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
@@ -124,7 +129,7 @@ def head_of(seen: BotSeen, strategy_name: str) -> Head:
         icon=_ICONS[status],
         spins=status in _MOVING,
         since_ms=row.status_since_ms,
-        reason=row.status_reason,
+        reason=None if row.halted and row.status_reason == "halted" else row.status_reason,
         wanted=None if fulfilled or seen.is_archived else desired.value,
         observed=status.value,
         halted=(row.halt_reason or "halted") if row.halted and not seen.is_archived else None,
@@ -215,7 +220,8 @@ def _decision_kpi(seen: BotSeen) -> Kpi:
     beat, decided = seen.beat, seen.row.last_decision_ms
     taken, above = beat.get("decisions") or 0, beat.get("above_threshold") or 0
     if decided is None:
-        return Kpi(title="Last decision", text="none", sub="it decides once it runs and has its bars")
+        waits = "" if seen.is_archived else "it decides once it runs and has its bars"
+        return Kpi(title="Last decision", text="none", sub=waits)
     best, needs = beat.get("best_score"), seen.config.get("confidence_threshold")
     # A best score says something only where more is better, up to a threshold.
     has_score = best is not None and needs is not None
@@ -234,7 +240,7 @@ def _decision_kpi(seen: BotSeen) -> Kpi:
 
 def _heartbeat_kpi(seen: BotSeen) -> Kpi:
     if seen.row.heartbeat_ms is None:
-        return Kpi(title="Heartbeat", text="none", sub="no run has reported yet")
+        return Kpi(title="Heartbeat", text="none", sub="" if seen.is_archived else "no run has reported yet")
     rss = seen.row.rss_mib
     cpu = cpu_percent(seen)
     words = [] if rss is None else [f"{rss:.0f} MiB"]

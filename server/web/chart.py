@@ -22,7 +22,7 @@ from server.security.roles import Role, needs
 from server.storage.engine import read
 from server.storage.models import Event, Fill, TradingOrder
 from server.storage.queries import OPEN
-from server.web.bot_read import MAX_POSITIONS, BotSeen, any_bot_row
+from server.web.bot_read import BotSeen, any_bot_row
 from server.web.formats import clock, pnl, price
 from server.web.shell import web
 from shared.errors import FlotillaError
@@ -33,6 +33,7 @@ from shared.units import ZERO, plain
 INTERVALS: Final = ("1s", "1m", "5m")
 RANGES: Final = {"30m": 1_800_000, "2h": 7_200_000, "8h": 28_800_000, "1d": 86_400_000}
 RANGE_WORDS: Final = {"30m": "30 m", "2h": "2 h", "8h": "8 h", "1d": "1 d"}
+_LINED = 5
 _MARKS_READ = 1_000
 _SCORES_READ = 1_500
 _RETRY_AFTER_S = "3"
@@ -193,11 +194,9 @@ def _scores(connection: Connection, bot_id: int, start_ms: int, end_ms: int | No
 
 
 def lines_of(connection: Connection, bot_id: int) -> list[dict[str, Any]]:
-    """Entry, target and stop of the open positions, for price lines."""
+    """Entry, target and stop of the newest open positions, for price lines."""
     wanted = TradingOrder.bot_id == bot_id, TradingOrder.status.in_(OPEN)
-    rows = connection.execute(
-        select(TradingOrder).where(*wanted).order_by(TradingOrder.id.desc()).limit(MAX_POSITIONS)
-    ).all()
+    rows = connection.execute(select(TradingOrder).where(*wanted).order_by(TradingOrder.id.desc()).limit(_LINED)).all()
     return [line for row in rows for line in _lines(row, len(rows) > 3)]
 
 

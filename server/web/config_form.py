@@ -34,7 +34,7 @@ _GROUPS: Final = {
     "exit": ("Exit", "An open position keeps the terms it was opened with."),
     "limits": ("Limits", "Past one of these it enters nothing more."),
     "safety": ("Safety", "What happens when it ends or is left alone."),
-    "notify": ("Messages", "What people are told of it."),
+    "notifications": ("Messages", "What people are told of it."),
 }
 _LABELS: Final = {
     "capital_per_trade": "Capital per trade",
@@ -266,7 +266,7 @@ def _field(
     was = _was(parameter, text, saved, quote)
     css, icon, words = _APPLIES.get(parameter.applies, _APPLIES["restart"])
     at_default = was is None and name not in errors and name not in newer and held == parameter.default
-    is_rare = parameter.default is None or name in _RARE or parameter.group == "notify"
+    is_rare = parameter.default is None or name in _RARE or parameter.group == "notifications"
     return FormField(
         name=name,
         label=field_label(name),
