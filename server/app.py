@@ -243,6 +243,7 @@ def _configure(app: App, settings: Settings, vault: Vault, *, unguarded: frozens
         need = need_of(app.view_functions[request.endpoint or ""])
         if need.role is None:
             return None
+        wire.check_query(request.args)
         g.caller = identify(request, engine, vault)
         if g.caller is None and request.blueprint == "web":
             return to_login()

@@ -18,7 +18,12 @@ from server.storage.engine import is_migrated, read
 from server.storage.models import SupervisorBeat
 from server.storage.times import now_ms
 
-api = APIBlueprint("health", __name__, abp_tags=[Tag(name="health", description="Is it alive, is it ready")])
+api = APIBlueprint(
+    "health",
+    __name__,
+    abp_tags=[Tag(name="health", description="Is it alive, is it ready")],
+    abp_responses={405: ErrorBody, 422: ErrorBody},
+)
 
 BEAT_LIMIT_MS = 10_000
 

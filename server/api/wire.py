@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import Connection, Engine, delete, insert, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
 from server.security.roles import Caller
@@ -89,6 +90,15 @@ def check_text(value: Any, path: str = "", depth: int = 0) -> None:
     elif isinstance(value, list):
         for inner in value:
             check_text(inner, path, depth + 1)
+
+
+def check_query(query: MultiDict[str, str]) -> None:
+    """Raises `Refused` for a NUL in a query, which not every database takes."""
+    wrong = {
+        name.replace("\x00", "?"): "holds NUL" for name, value in query.items(multi=True) if "\x00" in name + value
+    }
+    if wrong:
+        raise Refused("The query holds text that cannot be looked for.", fields=wrong)
 
 
 # Errors
@@ -223,7 +233,7 @@ def caller() -> Caller:
 
 def blueprint(name: str, description: str, *, is_open: bool = False) -> APIBlueprint:
     """A group of routes; all need a caller, unless *is_open*."""
-    refusals: dict[Any, Any] = dict.fromkeys((400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503), ErrorBody)
+    refusals: dict[Any, Any] = dict.fromkeys((400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 429, 503), ErrorBody)
     return APIBlueprint(
         name,
         __name__,
