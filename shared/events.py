@@ -270,11 +270,15 @@ class Counters:
 @_event("snapshot")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot(Payload):
-    """All that a bot must remember; opens every run and every rotated file."""
+    """All that a bot must remember; opens every run and every rotated file.
+
+    *commands_done* is the number of the last one-shot command that was carried out.
+    """
 
     last_event_ms: int
     counters: Counters
     positions: list[Position]
+    commands_done: int = 0
 
 
 @_event("stats")
@@ -364,6 +368,31 @@ class ConfigRejected(Payload):
     version: int
     message: str
     fields: dict[str, str]
+
+
+@_event("command.done")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandDone(Payload):
+    """A one-shot command was carried out, and what came of it."""
+
+    number: int
+    result: str
+
+
+@_event("halt")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HaltSeen(Payload):
+    """The bot is halted, or no longer; again at each change. Confirmed once *waiting* and *unknown* are 0.
+
+    *waiting* and *unknown* are entry orders still in the book, and with no answer yet; *without_stop* of *positions*.
+    """
+
+    halted: bool
+    reason: str | None
+    waiting: int
+    unknown: int
+    positions: int
+    without_stop: int
 
 
 @_event("balance")

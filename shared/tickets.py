@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -20,10 +21,29 @@ from shared.states import DesiredState, RunKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """What people want of the bot now. Halted wins over everything."""
+    """What people want of the bot now. Halted wins over everything; *close_positions* comes with the kill switch."""
 
     desired: DesiredState
     halted: bool = False
+    halt_reason: str | None = None
+    close_positions: bool = False
+
+
+class Verb(StrEnum):
+    """The one-shot commands; those about one position name it by its key."""
+
+    CLOSE_POSITIONS = "close_positions"
+    CLOSE_POSITION = "close_position"
+    FORGET_POSITION = "forget_position"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneShot:
+    """A command to be carried out once, and acknowledged by its number with ``command.done``."""
+
+    number: int
+    verb: str
+    args: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +53,7 @@ class ControlDocument:
     control: Control
     config_version: int
     config: dict[str, Any]
+    commands: tuple[OneShot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +81,8 @@ class RunTicket:
 
     *memory* is what the rows say that the bot holds. It counts where *home* has no memory of a run as late as
     *memory_generation*: where the latest ones ran on another host.
+
+    While *halt_file* exists, the kill switch is engaged.
     """
 
     bot_id: int
@@ -82,6 +105,7 @@ class RunTicket:
     kind: RunKind = RunKind.SUPERVISED
     memory: Snapshot | None = None
     memory_generation: int = 0
+    halt_file: str | None = None
 
     @property
     def run_id(self) -> str:

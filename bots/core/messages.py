@@ -118,10 +118,21 @@ class ConfigChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlChanged:
-    """What people want now."""
+    """What people want now. *close_positions* comes with a halt: hold nothing while it lasts."""
 
     desired: DesiredState
     halted: bool = False
+    halt_reason: str | None = None
+    close_positions: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandGiven:
+    """A one-shot command; it may be given again, and is carried out once."""
+
+    number: int
+    verb: str
+    position_key: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

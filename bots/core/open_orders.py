@@ -5,7 +5,7 @@ Knows what became of an order, not what should follow from it. The outputs of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -121,14 +121,11 @@ class OpenOrders:
         for leg in position.legs:
             self._let_go(leg)
 
-    def flush(self, last_fact: Payload | None) -> list[Output]:
-        """The outputs of this step: facts, each position that changed as its whole document, *last_fact*, commands."""
-        if not (self._facts or self._commands or self._touched):
+    def flush(self, last: Sequence[Payload]) -> list[Output]:
+        """The outputs of this step: facts, each position that changed as its whole document, *last*, commands."""
+        if not (self._facts or self._commands or self._touched or last):
             return []
-        out = [*self._facts, *self._touched.values()]
-        if last_fact is not None:
-            out.append(last_fact)
-        out += self._commands
+        out = [*self._facts, *self._touched.values(), *last, *self._commands]
         self._facts, self._commands, self._touched = [], [], {}
         return out
 

@@ -7,7 +7,7 @@ strategies; times are market time in ms, and deadlines are absolute.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
@@ -122,6 +122,17 @@ class OrderManager:
         self._orders.touch(position)
         self._advance(position, now_ms)
 
+    def forget(self, position: Position, now_ms: int) -> None:
+        """Let go of *position* as it stands: nobody can know any more what became of it, so it has no PNL."""
+        text = (
+            f"Position {position.position_key} was forgotten by hand: {plain(position.held)} {self.rules.base} of it "
+            "are no longer guarded, and it counts in no PNL. Look at the account and its orders."
+        )
+        self.tell(Alert(kind="position_forgotten", message=text))
+        position.exiting = position.exit_reason = "forgotten"
+        position.closed_ms = now_ms
+        self._finish(position, PositionState.CLOSED if position.quantity else PositionState.CANCELLED)
+
     def unsettled(self) -> list[QueryOrder]:
         """A question for each order whose end is not known, for reconciling with the exchange."""
         return [
@@ -156,11 +167,11 @@ class OrderManager:
         """Add *fact* to the outputs of this step."""
         self._orders.tell(fact)
 
-    def flush(self) -> list[Output]:
-        """The outputs of this step; each position that changed follows as its whole document."""
-        stats = Stats(counters=replace(self.counters)) if self._counted else None
+    def flush(self, last: Sequence[Payload] = ()) -> list[Output]:
+        """The outputs of this step; each position that changed follows as its whole document, then *last*."""
+        stats = [Stats(counters=replace(self.counters))] if self._counted else []
         self._counted = False
-        return self._orders.flush(stats)
+        return self._orders.flush([*stats, *last])
 
     # --- told by the exchange --------------------------------------------------------------------------------------
 

@@ -16,9 +16,11 @@ from math import isfinite
 from typing import Any, Final
 
 from bots.core import accounting, risk
+from bots.core.by_people import Commands, HaltReport
 from bots.core.candles import BarBuilder, Candle, Window
 from bots.core.messages import (
     AccountSeen,
+    CommandGiven,
     ConfigChanged,
     ControlChanged,
     Gate,
@@ -62,6 +64,7 @@ Event = (
     | AccountSeen
     | ConfigChanged
     | ControlChanged
+    | CommandGiven
     | Gate
 )
 
@@ -111,8 +114,9 @@ class Trader:
         self._bars = BarBuilder(INTERVAL_MS[interval])
         self._quote: Quote | None = None
         self._account: AccountSeen | None = None
-        self._desired = DesiredState.PAUSED
-        self._halted = False
+        self._control = ControlChanged(desired=DesiredState.PAUSED)
+        self._commands = Commands(self.orders, memory.commands_done if memory else 0)
+        self._halt_report = HaltReport(self.orders)
         self._gates: dict[str, str] = {}
         self._behind: str | None = None
         self._is_live = False
@@ -132,6 +136,7 @@ class Trader:
             AccountSeen: self._on_account,
             ConfigChanged: self._on_config,
             ControlChanged: self._on_control,
+            CommandGiven: self._on_command,
             Gate: self._on_gate,
         }
 
@@ -141,7 +146,11 @@ class Trader:
         A `Position` among them is the living one, not a copy: write or read it before the next step.
         """
         self._handlers[type(event)](event)
-        return self.orders.flush()
+        done = self._commands.acknowledge()
+        if done:
+            self.orders.entries_allowed = self.entry_hold is None
+        self._halt_report.look(self._control)
+        return self.orders.flush(done)
 
     def warm_up(self, bars: Iterable[Candle]) -> None:
         """Show the strategy closed bars of the bot's interval from before the first candle. Decides nothing."""
@@ -163,6 +172,7 @@ class Trader:
             last_event_ms=self.now_ms,
             counters=self.orders.counters,
             positions=list(self.orders.positions.values()),
+            commands_done=self._commands.done,
         )
 
     @property
@@ -178,10 +188,12 @@ class Trader:
     @property
     def entry_hold(self) -> str | None:
         """Why no entry may happen now, if something in control or shell forbids it."""
-        if self._halted:
+        if self._control.halted:
             return "halted"
-        if self._desired is not DesiredState.RUNNING:
-            return str(self._desired)
+        if self._control.desired is not DesiredState.RUNNING:
+            return str(self._control.desired)
+        if self._commands.entry_hold is not None:
+            return self._commands.entry_hold
         if self._behind is not None:
             return self._behind
         return next(iter(self._gates.values()), None)
@@ -396,8 +408,8 @@ class Trader:
         self.config, self.config_version = change.config, change.version
         self._name_logic()
         self.orders.tell(ConfigApplied(version=change.version, changed=list(changed)))
-        if self._desired is DesiredState.STOPPED:
-            self._on_control(ControlChanged(desired=self._desired, halted=self._halted))
+        if self._control.desired is DesiredState.STOPPED:
+            self._on_control(self._control)
 
     def _name_logic(self) -> None:
         """The texts that say why positions are entered and how they end; the same until the config changes."""
@@ -406,21 +418,29 @@ class Trader:
 
     def _on_control(self, control: ControlChanged) -> None:
         """Stopping settles everything by `on_stop`; pausing and halting withdraw entries but guard what is held."""
-        self._desired, self._halted = control.desired, control.halted
+        self._control = control
         self.orders.entries_allowed = self.entry_hold is None
         if control.desired is DesiredState.RUNNING and not control.halted:
             return
         for position in list(self.orders.positions.values()):
-            if control.desired is DesiredState.STOPPED and self.config.on_stop == "close":
+            if control.close_positions:
+                self.orders.exit(position, "kill_switch", self.now_ms)
+            elif control.desired is DesiredState.STOPPED and self.config.on_stop == "close":
                 self.orders.exit(position, "bot_stopped", self.now_ms)
             else:
                 self.orders.withdraw_entry(position, "halted" if control.halted else str(control.desired), self.now_ms)
+
+    def _on_command(self, command: CommandGiven) -> None:
+        self._commands.take(command, self.now_ms)
+        self.orders.entries_allowed = self.entry_hold is None
 
     @property
     def is_settled(self) -> bool:
         """After a stop: nothing is left to do before the process may end."""
         if self.config.on_stop == "close":
             return self.is_flat
+        if self._commands.entry_hold is not None:
+            return False
         return not any(_is_in_motion(position) for position in self.orders.positions.values())
 
     def renew_strategy(self, strategy: Strategy, bars: Iterable[Candle], seconds: Iterable[Candle]) -> None:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from bots.core.memory import recall
 from shared.errors import Refused
 from shared.events import (
+    CommandDone,
     Heartbeat,
     Payload,
     Position,
@@ -32,7 +33,7 @@ from shared.events import (
 )
 
 ROTATE_BYTES: Final = 16 * 1024 * 1024
-_REMEMBERED = frozenset(kind.type for kind in (Snapshot, Position, Stats, Heartbeat))
+_REMEMBERED = frozenset(kind.type for kind in (Snapshot, Position, Stats, CommandDone, Heartbeat))
 _FILE = re.compile(r"^\d+\.(\d+)(?:\.(\d+))?\.jsonl$")
 
 

@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bots.core.accounting import roll_day
 from bots.core.memory import recall
-from bots.core.messages import ConfigChanged, ControlChanged, PlaceOrder, Tick
+from bots.core.messages import CommandGiven, ConfigChanged, ControlChanged, PlaceOrder, Tick
 from bots.core.trader import Trader
-from shared.events import Counters, FillBooked, OrderIntent, Payload, Position, Snapshot
+from shared.events import CommandDone, Counters, FillBooked, OrderIntent, Payload, Position, Snapshot
 from shared.states import DesiredState, PositionState, Side
 from tests.core.builders import ENTER, EXIT, RULES, Scripted, a_candle, a_config, at, through_a_file
 from tests.core.reference_exchange import ReferenceExchange
@@ -50,6 +50,7 @@ class TraderAtAnExchange(RuleBasedStateMachine):
         self.sent: set[str] = set()
         self.second, self.version = 0, 1
         self.control = RUN
+        self.commands: list[CommandGiven] = []
         self.start(Snapshot(last_event_ms=0, counters=Counters(), positions=[]))
 
     def start(self, memory: Snapshot) -> None:
@@ -61,6 +62,7 @@ class TraderAtAnExchange(RuleBasedStateMachine):
         )  # fmt: skip
         for question in self.trader.unsettled():
             self.feed(self.exchange.answer(question.client_order_id))
+        self.give_commands()
         self.feed(self.control)
 
     def feed(self, event: Any, cut: int | None = None) -> None:
@@ -164,10 +166,30 @@ class TraderAtAnExchange(RuleBasedStateMachine):
     def the_process_is_killed(self, arrived):
         self.die_and_return(arrived)
 
-    @rule(desired=st.sampled_from(list(DesiredState)), halted=st.booleans(), cut=CUT)
-    def people_change_their_mind(self, desired, halted, cut):
-        self.control = ControlChanged(desired=desired, halted=halted)
+    @rule(desired=st.sampled_from(list(DesiredState)), halted=st.booleans(), close=st.booleans(), cut=CUT)
+    def people_change_their_mind(self, desired, halted, close, cut):
+        self.control = ControlChanged(desired=desired, halted=halted, close_positions=halted and close)
         self.feed(self.control, cut)
+
+    @rule(which=st.integers(0, MOST_POSITIONS), verb=st.sampled_from(["close_positions", "close_position"]), cut=CUT)
+    def people_want_positions_closed(self, which, verb, cut):
+        keys = [*self.trader.orders.positions, None]
+        number = 1 + max([self.memory.commands_done, *(c.number for c in self.commands)])
+        key = keys[which % len(keys)] if verb == "close_position" else None
+        self.commands.append(CommandGiven(number=number, verb=verb, position_key=key))
+        self.feed(self.commands[-1], cut)
+
+    @precondition(lambda self: self.commands)
+    @rule(cut=CUT)
+    def commands_are_polled_again(self, cut):
+        self.give_commands(cut)
+
+    def give_commands(self, cut: int | None = None) -> None:
+        """The server names each command until it has heard that it is done."""
+        done = {f.number for f in self.journal if isinstance(f, CommandDone)}
+        self.commands = [c for c in self.commands if c.number not in done]
+        for command in self.commands:
+            self.feed(command, cut)
 
     @precondition(lambda self: self.control != RUN)
     @rule()
@@ -197,6 +219,21 @@ class TraderAtAnExchange(RuleBasedStateMachine):
         assert len(self.trader.orders.positions) <= MOST_POSITIONS
 
     @invariant()
+    def what_is_to_be_closed_is_being_sold_until_it_is_gone(self):
+        done = {f.number for f in self.journal if isinstance(f, CommandDone)}
+        waiting = [c for c in self.commands if c.number not in done]
+        for position in self.trader.orders.positions.values():
+            wanted = any(c.verb == "close_positions" or c.position_key == position.position_key for c in waiting)
+            assert position.exiting or not wanted
+        if waiting:
+            assert self.trader.entry_hold is not None
+
+    @invariant()
+    def the_kill_switch_that_closes_leaves_no_position_alone(self):
+        if self.control.close_positions:
+            assert all(p.exiting for p in self.trader.orders.positions.values())
+
+    @invariant()
     def stopping_with_close_leaves_no_position_alone(self):
         if self.control.desired is DesiredState.STOPPED and self.config.on_stop == "close":
             assert all(p.exiting for p in self.trader.orders.positions.values())
@@ -220,6 +257,8 @@ class TraderAtAnExchange(RuleBasedStateMachine):
             if self.trader.is_flat and not self.exchange.wire and not self.exchange.said:
                 break
         assert self.trader.is_flat
+        self.give_commands()
+        assert not self.commands or self.memory.commands_done == self.commands[-1].number
         self.check_the_books()
 
     def settle_down(self) -> None:
