@@ -11,14 +11,16 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
+from bots.balances import Balances
+from bots.control import Wishes, without_restart_fields
 from bots.core.candles import Candle
 from bots.core.messages import (
     AccountSeen,
     ConfigChanged,
-    ControlChanged,
     Gate,
     OrderRefused,
     PlaceOrder,
@@ -37,14 +39,13 @@ from bots.market.websocket_handler import MarketStream
 from bots.reporters.journal import Reporter
 from bots.trading.binance_client import report_from_execution
 from bots.trading.exchange import Exchange, KeysRefused, Unreachable
-from bots.trading.executor import Executor, Outcome
+from bots.trading.executor import Executor
 from bots.utils.config_loader import ConfigLoader
 from bots.vitals import Vitals
-from shared.config import Applies, TradingConfig, applies_of, config_diff, config_document, parse_config
+from shared.config import TradingConfig, parse_config
 from shared.errors import Refused
 from shared.events import (
     Alert,
-    Balance,
     ConfigRejected,
     OrderIntent,
     Payload,
@@ -63,6 +64,7 @@ REST_PRICE_AFTER_S: Final = 15.0
 RETRY_S: Final = 2.0
 HISTORY_S: Final = 3.0
 DELIVERED_KEPT: Final = 300
+HAND_OVER_S: Final = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ class Live:
         self._inherited = frozenset(trader.orders.positions)
         inherited = tuple(f"{trader.id_prefix}-{key}-" for key in self._inherited)
         self._executor = Executor(
-            exchange, self._on_outcome, self._on_error, lambda client_order_id: client_order_id.startswith(inherited)
+            exchange, self.feed, self._on_error, lambda client_order_id: client_order_id.startswith(inherited)
         )
         self._row = CandleRow(exchange, ticket.symbol, self._on_candle, self._on_hole, self._break)
         self._market = MarketStream(ticket.endpoints.streams, ticket.symbol, self._row.take, self.feed_quote)
@@ -110,8 +112,8 @@ class Live:
         self._fresh_strategy = fresh_strategy
         self._gate("strategy", guard_only is not None, guard_only or "")
         self._status = Status(status=BotState.STARTING)
-        self._control = ticket.document.control
-        self._account: AccountSeen | None = None
+        self._wishes = Wishes(ticket)
+        self._balances = Balances(trader.rules, self.feed)
         self._vitals = Vitals()
         self._last_candle: Candle | None = None
         self._candle_at = time.monotonic()
@@ -120,6 +122,8 @@ class Live:
         self._delivered: deque[Candle] = deque(maxlen=DELIVERED_KEPT)
         self._reloading: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self.hands_over = False
+        """Whether the run ends for another one that goes on with its positions."""
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._workers: list[asyncio.Task[None]] = []
         self._look: asyncio.Task[None] | None = None
@@ -130,6 +134,7 @@ class Live:
     async def run(self) -> None:
         """Trade until stopped; returns when everything is settled by `on_stop`. Raises `KeysRefused`."""
         began = time.monotonic()
+        self._obey(to_forget=True)  # before anything is asked or guarded for what is to be forgotten
         self._work(self._market.run(), self._user.run(), self._loader.run(), self._beat(), self._pace())
         stopping = asyncio.create_task(self._stopping.wait())
         getting_ready = asyncio.create_task(self._get_ready())
@@ -137,20 +142,16 @@ class Live:
         try:
             await self._until_one_of(getting_ready, stopping)
             if not getting_ready.done():
-                if self._trader.is_flat:
+                if self._trader.is_flat or self.hands_over:
                     return
                 await self._until_one_of(getting_ready)
             self._begin_to_trade(getting_ready.result(), time.monotonic() - began)
             self._work(self._reconcile_for_ever())
             await self._until_one_of(stopping)
-            settling = asyncio.create_task(self._settle())
+            settling = asyncio.create_task(self._hand_over() if self.hands_over else self._settle())
             await self._until_one_of(settling)
         finally:
-            tasks = [
-                t
-                for t in (*self._workers, stopping, getting_ready, settling, self._look, self._reloading)
-                if t is not None
-            ]
+            tasks = [t for t in (*self._workers, stopping, getting_ready, settling, self._look, self._reloading) if t]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -159,6 +160,11 @@ class Live:
 
     def stop(self) -> None:
         """End in order."""
+        self._stopping.set()
+
+    def hand_over(self) -> None:
+        """End for another run that goes on with the positions as they stand, whatever `on_stop` says."""
+        self.hands_over = not self._stopping.is_set()
         self._stopping.set()
 
     def _work(self, *works: Coroutine[Any, Any, None]) -> None:
@@ -209,11 +215,19 @@ class Live:
         for output in outputs:
             if isinstance(output, Payload):
                 continue
-            if not written and isinstance(output, PlaceOrder) and output.side is Side.BUY:
-                message = "the journal cannot be written (disk full?), so no position is opened"
-                self.feed(OrderRefused(client_order_id=output.client_order_id, kind=Refusal.OTHER, message=message))
-            else:
+            is_entry = isinstance(output, PlaceOrder) and output.side is Side.BUY
+            why_not = self._why_no_entry(written) if is_entry else None
+            if why_not is None:
                 self._executor.run(output)
+            else:
+                self.feed(OrderRefused(client_order_id=output.client_order_id, kind=Refusal.OTHER, message=why_not))
+
+    def _why_no_entry(self, written: bool) -> str | None:
+        """The last look before an order to buy goes out."""
+        if not written:
+            return "the journal cannot be written (disk full?), so no position is opened"
+        self._look_at_halt_file()
+        return self._wishes.halt_words
 
     def _tell(self, *payloads: Payload) -> None:
         self._journal.write(payloads)
@@ -311,64 +325,51 @@ class Live:
         if arrived and self._trader.tally.decisions != before:
             self._vitals.decided(arrived)
 
-    def _on_outcome(self, outcome: Outcome) -> None:
-        self.feed(outcome)
-
     def _on_user_event(self, event: dict[str, Any]) -> None:
         if event["e"] == "executionReport":
             if (event["C"] or event["c"]).startswith(self._trader.id_prefix + "-"):
                 self.feed(report_from_execution(event))
         elif event["e"] == "outboundAccountPosition":
-            self._on_balances({b["a"]: (Decimal(b["f"]), Decimal(b["l"])) for b in event["B"]})
+            touched = {b["a"]: (Decimal(b["f"]), Decimal(b["l"])) for b in event["B"]}
+            if self._balances.touched(touched):
+                self._tell(self._balances.fact(self._trader.now_ms))
 
     def _on_user_connected(self) -> None:
         if self._ready:
             self._ask_about_open_orders()
 
-    def _on_balances(self, touched: dict[str, tuple[Decimal, Decimal]]) -> None:
-        if self._account is None:
-            return
-        rules, account = self._trader.rules, self._account
-        base = touched.get(rules.base, (account.base_free, account.base_locked))
-        quote = touched.get(rules.quote, (account.quote_free, account.quote_locked))
-        self._on_account(
-            AccountSeen(base_free=base[0], base_locked=base[1], quote_free=quote[0], quote_locked=quote[1])
-        )
-
     def _on_account(self, account: AccountSeen) -> None:
-        if account == self._account:
-            return
-        self._account = account
-        self.feed(account)
-        rules = self._trader.rules
-        self._tell(
-            Balance(
-                base_asset=rules.base,
-                base_free=account.base_free,
-                base_locked=account.base_locked,
-                quote_asset=rules.quote,
-                quote_free=account.quote_free,
-                quote_locked=account.quote_locked,
-                time_ms=self._trader.now_ms,
-            )
-        )
+        if self._balances.saw(account):
+            self._tell(self._balances.fact(self._trader.now_ms))
 
     def _on_document(self, document: ControlDocument) -> None:
         if document.config_version != self._trader.config_version:
             self._take_config(document)
-        if document.control != self._control:
-            self._control = document.control
-            if self._ready:
-                self._take_control()
+        if self._wishes.take(document) and self._ready:
+            self._take_control()
         self._show_status()
 
+    def _look_at_halt_file(self) -> None:
+        if self._wishes.look_at_file() and self._ready:
+            self._take_control()
+            self._show_status()
+
     def _take_control(self) -> None:
-        if self._stopping.is_set():
-            return  # whoever wants it to run again starts it again
-        if self._control.desired is DesiredState.STOPPED:
+        if self.hands_over:
+            return  # the next run does
+        self._obey(to_forget=True)
+        self._obey(to_forget=False)
+        control = self._wishes.control
+        if self._stopping.is_set():  # whoever wants it to run again starts it again
+            self.feed(replace(control, desired=DesiredState.STOPPED))
+        elif control.desired is DesiredState.STOPPED:
             self.stop()
         else:
-            self.feed(ControlChanged(desired=self._control.desired, halted=self._control.halted))
+            self.feed(control)
+
+    def _obey(self, *, to_forget: bool) -> None:
+        for command in self._wishes.commands(to_forget=to_forget):
+            self.feed(command)
 
     def _take_config(self, document: ControlDocument) -> None:
         kind = type(self._trader.config)
@@ -377,7 +378,7 @@ class Live:
         except Refused as error:
             self._tell(ConfigRejected(version=document.config_version, message=error.message, fields=error.fields))
             return
-        effective, waiting = _without_restart_fields(self._trader.config, config)
+        effective, waiting = without_restart_fields(self._trader.config, config)
         self.feed(ConfigChanged(version=document.config_version, config=effective))
         if waiting:
             text = f"Config version {document.config_version}: {', '.join(waiting)} apply when the bot starts again."
@@ -396,6 +397,7 @@ class Live:
             await asyncio.sleep(PACE_S)
             silence = time.monotonic() - self._candle_at
             self._gate("market", silence > NO_ENTRIES_AFTER_S, "no candle for more than 3 s")
+            self._look_at_halt_file()
             age = self._loader.age_s()
             self._gate("server", age > self._trader.config.orphan_after, "the server is out of reach for too long")
             self._journal.write(())
@@ -465,8 +467,9 @@ class Live:
         if self._stopping.is_set() or not self._ready:
             return
         hold = self._trader.entry_hold
-        if self._control.halted or self._control.desired is not DesiredState.RUNNING:
-            self._set_status(BotState.PAUSED, "halted" if self._control.halted else None)
+        control = self._wishes.control
+        if control.halted or control.desired is not DesiredState.RUNNING:
+            self._set_status(BotState.PAUSED, control.halt_reason)
         else:
             self._set_status(BotState.RUNNING, f"no entries: {hold}" if hold else None)
 
@@ -480,16 +483,17 @@ class Live:
 
     async def _settle(self) -> None:
         """Take no more entries, and wait until what `on_stop` asks for has happened."""
-        self.feed(ControlChanged(desired=DesiredState.STOPPED))
+        self.feed(replace(self._wishes.control, desired=DesiredState.STOPPED))
         while not self._trader.is_settled:
             orders, positions = self._trader.orders.open_orders, len(self._trader.orders.positions)
             self._set_status(BotState.STOPPING, f"waiting for {orders} orders, {positions} positions")
             await asyncio.sleep(0.1)
         self._set_status(BotState.STOPPING, None)
 
-
-def _without_restart_fields(current: TradingConfig, wanted: TradingConfig) -> tuple[TradingConfig, list[str]]:
-    """*wanted*, but with the fields that need a restart as they are now; and which of them differ."""
-    changed = config_diff(config_document(current), config_document(wanted))
-    waiting = [name for name in changed if applies_of(type(wanted), name) is Applies.RESTART]
-    return wanted.model_copy(update={name: getattr(current, name) for name in waiting}), waiting
+    async def _hand_over(self) -> None:
+        """Begin nothing more, and wait a moment for answers that are on their way: the next run asks for the others."""
+        self._gate("restart", True, "restarting")
+        deadline = time.monotonic() + HAND_OVER_S
+        while (waiting := self._trader.orders.unanswered) and time.monotonic() < deadline:
+            self._set_status(BotState.STOPPING, f"restarting, waiting for {waiting} orders")
+            await asyncio.sleep(0.05)

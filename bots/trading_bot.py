@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import signal
 
-SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 if __name__ == "__main__":
     # Before the slow imports: a signal that comes early waits for its handler instead of killing the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -54,6 +54,7 @@ from shared.states import BotState
 from shared.symbols import SymbolRules
 from shared.tickets import RunTicket
 
+HANDED_OVER: Final = "restarting; positions are held over"
 CONNECT_PAUSE_S: Final = 2.0
 SAY_AGAIN_S: Final = 30.0
 
@@ -145,9 +146,14 @@ async def live_and_die(
     ticket: RunTicket, journal: CompositeReporter, memory: Snapshot | None, by_hand: ByHand | None = None
 ) -> tuple[int, str]:
     """Run to the end; the exit code, and the reason in words."""
-    stop_early = asyncio.Event()
+    stop_early, hand_over_early = asyncio.Event(), asyncio.Event()
     stoppers = [stop_early.set]
     pollers: list[Callable[[], None]] = []  # the first poll comes with the start anyway
+
+    def hand_over_at_once() -> None:
+        hand_over_early.set()
+        stop_early.set()
+
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -162,6 +168,7 @@ async def live_and_die(
         loop.add_signal_handler(number, stop)
     for number in (signal.SIGHUP, signal.SIGUSR1):
         loop.add_signal_handler(number, poll)
+    loop.add_signal_handler(signal.SIGUSR2, hand_over_at_once)
     if by_hand is not None:
         by_hand.attend(loop, stop, poll)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -173,9 +180,9 @@ async def live_and_die(
         connecting = asyncio.create_task(connect(ticket, journal))
         stopped = asyncio.create_task(stop_early.wait())
         await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not connecting.done() and not (memory and memory.positions):
+        if not connecting.done() and (hand_over_early.is_set() or not (memory and memory.positions)):
             connecting.cancel()
-            return 0, "stopped while it waited for the exchange"
+            return 0, HANDED_OVER if hand_over_early.is_set() else "stopped while it waited for the exchange"
         exchange, rules = await connecting
         trader = Trader(
             id_prefix=f"f{ticket.install}-{ticket.bot_id}",
@@ -196,7 +203,10 @@ async def live_and_die(
             fresh_strategy=loaded.fresh_strategy,
         )
         stoppers.append(live.stop)
-        if stop_early.is_set():
+        loop.add_signal_handler(signal.SIGUSR2, live.hand_over)
+        if hand_over_early.is_set():
+            live.hand_over()
+        elif stop_early.is_set():
             live.stop()
         pollers.append(live.poll_now)
         # What is there now stays: looking at all of it in each full collection would hold up the loop for 14 ms.
@@ -206,7 +216,9 @@ async def live_and_die(
             await (live.run() if by_hand is None else by_hand.unless_replaced(live.run()))
         finally:
             await exchange.close()
-        return (EXIT_CONFIG, trouble) if trouble is not None and live.ended_flat else (0, "stopped")
+        if trouble is not None and live.ended_flat:
+            return EXIT_CONFIG, trouble
+        return 0, HANDED_OVER if live.hands_over else "stopped"
     except Replaced as error:
         return EXIT_ALREADY_RUNNING, str(error)
     except (FlotillaError, KeysRefused) as error:

@@ -152,6 +152,12 @@ class OrderManager:
         return sum(not leg.status.is_final for p in self.positions.values() for leg in p.legs)
 
     @property
+    def unanswered(self) -> int:
+        """Orders that were sent, or are about to be, and have no answer yet."""
+        waiting = (OrderState.INTENT, OrderState.UNKNOWN)
+        return sum(leg.status in waiting for p in self.positions.values() for leg in p.legs)
+
+    @property
     def pending(self) -> int:
         """Positions without a fill yet."""
         return sum(p.status is PositionState.PENDING for p in self.positions.values())

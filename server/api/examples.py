@@ -310,7 +310,12 @@ AuditList = list_of(
 _EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     schemas.BotStatus: STATUS,
     schemas.BotHealth: HEALTH,
-    schemas.Control: {"control": {"desired": "running", "halted": False}, "config_version": 2, "config": CONFIG},
+    schemas.Control: {
+        "control": {"desired": "running", "halted": False, "halt_reason": None, "close_positions": False},
+        "config_version": 2,
+        "config": CONFIG,
+        "commands": [{"number": _MS, "verb": "close_positions", "args": {}}],
+    },
     schemas.ConfigDocument: {"version": 2, **CONFIG},
     schemas.ConfigBody: {"holding_time": 2000, "capital_per_trade": "200.00"},
     schemas.Stats: {

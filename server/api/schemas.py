@@ -305,13 +305,22 @@ class BotHealth(Given):
 
 class ControlState(Given):
     desired: DesiredState
-    halted: bool
+    halted: bool = Field(description="The bot's own latch, or the kill switch.")
+    halt_reason: str | None
+    close_positions: bool = Field(description="The kill switch wants nothing held.")
+
+
+class OneShot(Given):
+    number: int
+    verb: str
+    args: dict[str, Any]
 
 
 class Control(Given):
     control: ControlState
     config_version: int
     config: dict[str, Any]
+    commands: list[OneShot] = Field(description="One-shot commands that the bot has not acknowledged yet.")
 
 
 class HomePlace(Taken):

@@ -15,12 +15,14 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from server.notify import outbox
+from server.storage import commands
 from server.storage.models import Bot, BotRun, Event, ExchangeOrder, Fill, TradingOrder, TradingStats
 from server.storage.queries import is_faulted
 from server.storage.times import day_of
 from shared.events import (
     PAYLOADS,
     Alert,
+    CommandDone,
     ConfigApplied,
     ConfigRejected,
     Envelope,
@@ -128,11 +130,9 @@ def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0, *
     known = connection.execute(select(func.max(BotRun.generation)).where(mine)).scalar_one() or 0
     taken = connection.execute(select(Bot.generation).where(Bot.id == bot_id)).scalar_one()
     generation: int = max(known, taken, above) + 1
-    connection.execute(
-        insert(BotRun).values(
-            bot_id=bot_id, generation=generation, state=SPAWNING, created_ms=now, wanted=False, **columns
-        )
-    )
+    restarts = connection.execute(select(Bot.restart_requests).where(Bot.id == bot_id)).scalar_one()
+    row = {"bot_id": bot_id, "generation": generation, "state": SPAWNING, "created_ms": now, "wanted": False}
+    connection.execute(insert(BotRun).values(**row, restart_requests=restarts, **columns))
     _set_bot(
         connection, bot_id, generation=generation, run_id=f"{bot_id}.{generation}", pid=None, started_ms=None,
         heartbeat_ms=None, heartbeat=None,
@@ -206,6 +206,10 @@ def _on_config_applied(run: _Run, envelope: Envelope, payload: ConfigApplied) ->
 def _on_config_rejected(run: _Run, envelope: Envelope, payload: ConfigRejected) -> None:
     if run.speaks_for_bot:
         run.set_bot(status_reason=f"Config version {payload.version} was refused: {payload.message}")
+
+
+def _on_command_done(run: _Run, envelope: Envelope, payload: CommandDone) -> None:
+    commands.mark_done(run.connection, run.bot.id, payload.number, payload.result, envelope.ts)
 
 
 def _on_balance(run: _Run, envelope: Envelope, payload: Payload) -> None:
@@ -338,9 +342,11 @@ _POSITION_COLUMNS = (
 
 
 def _book(connection: Connection, bot_id: int, position: Position, sign: int) -> None:
-    """Add a closed position to its day's statistics, or with *sign* −1 take it out again."""
+    """Add a closed position to its day's figures, or with *sign* −1 take it out again; a forgotten one is in none."""
+    if position.pnl is None:
+        return
     closed_ms = position.closed_ms if position.closed_ms is not None else position.opened_ms
-    pnl = position.pnl or ZERO
+    pnl = position.pnl
     share: dict[str, int | Decimal] = {
         "trades": 1,
         "wins": int(pnl > 0),
@@ -369,6 +375,7 @@ _HANDLERS: dict[type[Payload] | type[None], Callable[[_Run, Envelope, Any], None
     Heartbeat: _on_heartbeat,
     ConfigApplied: _on_config_applied,
     ConfigRejected: _on_config_rejected,
+    CommandDone: _on_command_done,
     PAYLOADS["balance"]: _on_balance,
     Exit: _on_exit,
     OrderIntent: _on_intent,

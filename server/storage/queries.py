@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.orm import aliased
 
-from server.storage.models import Bot, BotRun, Event, Fill, TradingConfigVersion, TradingOrder, TradingStats
+from server.storage import kill_switch
+from server.storage.models import Bot, BotCommand, BotRun, Event, Fill, TradingConfigVersion, TradingOrder, TradingStats
 from server.storage.times import DAY_MS, day_of, iso, now_ms
 from shared.errors import NotFound
 from shared.states import DesiredState, PositionState
-from shared.tickets import Control, ControlDocument
+from shared.tickets import Control, ControlDocument, OneShot
 from shared.units import ZERO, plain
 
 OPEN = (PositionState.PENDING.value, PositionState.ACTIVE.value)
@@ -50,11 +51,23 @@ def control_document(connection: Connection, bot_id: int) -> ControlDocument:
     desired = DesiredState(bot.desired_state)
     if desired is DesiredState.RUNNING and is_faulted(bot.faulted_at_start_request, bot.start_requests):
         desired = DesiredState.PAUSED
+    latch = kill_switch.state(connection)
     return ControlDocument(
-        control=Control(desired=desired, halted=bot.halted),
+        control=Control(
+            desired=desired,
+            halted=bot.halted or latch.engaged,
+            halt_reason=latch.order.words if latch.engaged else bot.halt_reason,
+            close_positions=latch.engaged and latch.close_positions,
+        ),
         config_version=bot.config_version,
         config=config_of(connection, bot_id, bot.config_version),
+        commands=tuple(OneShot(number=c.number, verb=c.verb, args=c.args) for c in _commands(connection, bot_id)),
     )
+
+
+def _commands(connection: Connection, bot_id: int) -> list[Row[Any]]:
+    waiting = (BotCommand.bot_id == bot_id, BotCommand.done_ms.is_(None))
+    return list(connection.execute(select(BotCommand).where(*waiting).order_by(BotCommand.number)))
 
 
 def config_of(connection: Connection, bot_id: int, version: int) -> dict[str, Any]:

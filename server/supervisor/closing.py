@@ -1,6 +1,7 @@
 """What bots that are to be stopped still have to do before they may rest: close what they hold, and be read to the end.
 
-Only a bot sends orders. So a bot that does not run, and holds a position that is to be closed, has to be started.
+Only a bot sends orders. So a bot that does not run, and holds a position that is to be closed (by its `on_stop`, by a
+command, or by the kill switch), has to be started.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
+from server.storage import commands, kill_switch
 from server.storage.models import Bot, JournalOffset, TradingConfigVersion, TradingOrder
 from server.storage.queries import OPEN
 from shared.states import FINAL_ORDER_STATES, OrderState, PositionState, Role
@@ -41,10 +43,16 @@ def what_is_left(connection: Connection, bot_ids: Collection[int]) -> Left:
     unread = connection.execute(
         select(offsets.bot_id).where(offsets.bot_id.in_(bot_ids), offsets.done.is_(False)).distinct()
     ).scalars()
-    return Left(
-        to_close=frozenset(row.bot_id for row in rows if not _may_rest(row.status, row.document, row.config or {})),
-        unread=frozenset(unread),
-    )
+    latch = kill_switch.state(connection)
+    empties = latch.engaged and latch.close_positions
+    to_close = {r.bot_id for r in rows if empties or not _may_rest(r.status, r.document, r.config or {})}
+    return Left(to_close=frozenset(to_close | given_ms(connection).keys() & set(bot_ids)), unread=frozenset(unread))
+
+
+def given_ms(connection: Connection) -> dict[int, int]:
+    """When each bot was last told to close something that is not closed yet (UTC ms)."""
+    waiting = [row for row in commands.outstanding(connection) if row.verb in commands.CLOSING]
+    return {row.bot_id: row.created_ms for row in waiting}  # the newest comes last
 
 
 def _may_rest(status: str, position: Mapping[str, Any], config: Mapping[str, Any]) -> bool:

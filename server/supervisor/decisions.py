@@ -55,6 +55,10 @@ class Observation:
     has_open_position: bool = False
     must_close: bool = False
     """It is to be stopped, and holds what its `on_stop` does not leave as it is."""
+    is_told_to_close: bool = False
+    """It was told to close something after its last end, so it is started for that without a pause."""
+    is_restart_wanted: bool = False
+    """Restart was pressed since the live process was started."""
     is_unread: bool = False
     """It is to be stopped, and not all it reported is in the rows."""
     is_close_only: bool = False
@@ -117,6 +121,11 @@ class Renew:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """Restart was pressed: end the process for a new one, which goes on with its positions as they stand."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Make the process poll its config and control now."""
 
@@ -131,7 +140,7 @@ class Settle:
     """There is no process, and none is wanted: say so."""
 
 
-Action = Wait | Spawn | Terminate | Abort | Kill | Renew | Tell | Postpone | Settle
+Action = Wait | Spawn | Terminate | Abort | Kill | Renew | HandOver | Tell | Postpone | Settle
 
 
 def next_action(seen: Observation, policy: Policy) -> Action:
@@ -157,6 +166,8 @@ def _of_the_living(seen: Observation, policy: Policy) -> Action:
         return Abort(f"no heartbeat for {seen.silent_s:.0f} s")
     if seen.is_close_only and not seen.faulted:
         return Renew()
+    if seen.is_restart_wanted and seen.listens:
+        return HandOver()
     if not seen.told and seen.listens:
         return Tell()
     return Wait()
@@ -177,21 +188,23 @@ def _of_the_absent(seen: Observation, policy: Policy) -> Action:
         if seen.is_unread:
             return Wait()
         if seen.must_close:
-            return Spawn(close_only=True) if seen.since_end_s >= _pause_before_closing_s(seen, policy) else Postpone()
+            return Spawn(close_only=True) if _may_try_to_close(seen, policy) else Postpone()
         return Wait() if seen.status is BotState.STOPPED else Settle()
     if seen.faulted:
-        retry = seen.has_open_position and seen.since_end_s >= policy.restart.close_only_every_s
+        retry = seen.has_open_position and _may_try_to_close(seen, policy)
         return Spawn(close_only=True) if retry else Wait()
     deaths = policy.restart.recent(seen.death_ages_s)
     return Spawn() if seen.since_end_s >= policy.restart.delay_s(deaths, seen.jitter) else Wait()
 
 
-def _pause_before_closing_s(seen: Observation, policy: Policy) -> float:
-    """Never for ever. Slow for a bot that was given up, and for one that ended in order and left its position open."""
+def _may_try_to_close(seen: Observation, policy: Policy) -> bool:
+    """Never given up. Slow for a bot that was given up, and for one that ended in order and left its position open."""
+    if seen.is_told_to_close:
+        return True
     failures = policy.restart.recent(seen.failure_ages_s)
     if seen.faulted or not failures:
-        return policy.restart.close_only_every_s
-    return policy.restart.delay_s(failures, seen.jitter)
+        return seen.since_end_s >= policy.restart.close_only_every_s
+    return seen.since_end_s >= policy.restart.delay_s(failures, seen.jitter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

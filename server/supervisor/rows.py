@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
-from server.storage import ledger
+from server.storage import kill_switch, ledger
+from server.storage.kill_switch import Latch
 from server.storage.ledger import ENDED, RUNNING, SETTLED, SPAWNING
-from server.storage.models import Bot, BotRun, Event, JournalOffset, SupervisorBeat, TradingOrder
+from server.storage.models import Bot, BotCommand, BotRun, Event, JournalOffset, SupervisorBeat, TradingOrder
 from server.storage.queries import is_faulted
 from server.supervisor.decisions import ExitCode, Verdict, disorder_of
 from server.supervisor.ingest import ensure_offset
 from shared.events import Status
 from shared.states import BotState, DesiredState, PositionState, RunKind
+
+
+class Told(NamedTuple):
+    """What people want, as far as a bot has to poll when it changes."""
+
+    config_version: int
+    desired: str
+    halted: bool
+    latch: Latch
+    newest_command: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +35,8 @@ class BotRow:
     id: int
     name: str
     desired: DesiredState
-    told: tuple[int, str, bool]
-    """What a live process has to be told of when it changes: config version, desired state, halted."""
+    told: Told
+    """What a live process has to be told of when it changes."""
     start_requests: int
     faulted_at: int | None
     status: BotState
@@ -39,6 +50,8 @@ class BotRow:
     """When a remote run was last heard of."""
     exit_code: int | None = None
     exit_reason: str | None = None
+    is_restart_wanted: bool = False
+    """Restart was pressed since the newest run began."""
     disorder: str | None = None
     """How the newest run ended, if it was to end and did not do so in order."""
     is_archived: bool = False
@@ -70,11 +83,15 @@ class BotRow:
 
 def load_bots(connection: Connection) -> list[BotRow]:
     """All bots that were ever started or are wanted now; an archived one is wanted stopped."""
+    latch = kill_switch.state(connection)
+    numbers = select(BotCommand.bot_id, func.max(BotCommand.number)).group_by(BotCommand.bot_id)
+    commands: dict[int, int] = {row[0]: row[1] for row in connection.execute(numbers)}
     newest = and_(BotRun.bot_id == Bot.id, BotRun.generation == Bot.generation)
     rows = connection.execute(
         select(
             Bot.id, Bot.name, Bot.desired_state, Bot.halted, Bot.config_version, Bot.start_requests,
             Bot.faulted_at_start_request, Bot.status, Bot.status_reason, Bot.generation, Bot.archived_ms,
+            Bot.restart_requests, BotRun.restart_requests.label("run_restart_requests"),
             BotRun.state, BotRun.created_ms, BotRun.wanted, BotRun.exit_code, BotRun.exit_reason, BotRun.kind,
             BotRun.host, BotRun.heard_ms,
         ).join(BotRun, newest, isouter=True).order_by(Bot.id)
@@ -84,7 +101,7 @@ def load_bots(connection: Connection) -> list[BotRow]:
             id=row.id,
             name=row.name,
             desired=DesiredState.STOPPED if row.archived_ms is not None else DesiredState(row.desired_state),
-            told=(row.config_version, row.desired_state, row.halted),
+            told=Told(row.config_version, row.desired_state, row.halted, latch, commands.get(row.id, 0)),
             start_requests=row.start_requests,
             faulted_at=row.faulted_at_start_request,
             status=BotState(row.status),
@@ -97,6 +114,7 @@ def load_bots(connection: Connection) -> list[BotRow]:
             heard_ms=row.heard_ms,
             exit_code=row.exit_code,
             exit_reason=row.exit_reason,
+            is_restart_wanted=row.restart_requests > (row.run_restart_requests or 0),
             disorder=disorder_of(row.exit_code, row.exit_reason) if _ended_as_wanted(row) else None,
             is_archived=row.archived_ms is not None,
         )

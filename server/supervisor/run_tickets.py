@@ -68,6 +68,7 @@ def make_ticket(
         kind=kind,
         memory=memory,
         memory_generation=memory_generation,
+        halt_file=str(settings.halt_file),
     )
 
 

@@ -21,19 +21,19 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from server.settings import Settings
-from server.storage import ledger
+from server.storage import kill_switch, ledger
 from server.storage.engine import read, write
 from server.storage.ledger import SPAWNING
 from server.storage.times import now_ms
 from server.supervisor import decisions, remote, rows
-from server.supervisor.closing import Left, what_is_left
+from server.supervisor.closing import Left, given_ms, what_is_left
 from server.supervisor.decisions import Action, End, ExitCode, Life, Observation, Policy, judge_end, next_action
 from server.supervisor.health import Pulse, has_room
 from server.supervisor.identity import Free, Identity, Unidentified, probe, read_identity
 from server.supervisor.ingest import Heard, Ingest
 from server.supervisor.journal import first_file, last_words, newest_generation
 from server.supervisor.launcher import Process, adopt
-from server.supervisor.rows import BotRow
+from server.supervisor.rows import BotRow, Told
 from shared.errors import FlotillaError
 from shared.states import BotState, DesiredState, RunKind
 from shared.tickets import RunTicket
@@ -61,7 +61,7 @@ class View:
 
     process: Process | None = None
     pulse: Pulse = field(default_factory=Pulse)
-    told: tuple[int, str, bool] | None = None
+    told: Told | None = None
     heard_at: float | None = None
     is_close_only: bool = False
     stopping_at: float | None = None
@@ -101,6 +101,7 @@ class Supervisor:
         self._may_spawn = True
         self._beats = self._can_judge = True
         self._left = Left()
+        self._given_ms: dict[int, int] = {}
         self.is_reached = True
         """Whether the last round reached the database."""
 
@@ -114,8 +115,13 @@ class Supervisor:
             heard = self._ingest.step()
             with read(self._engine) as connection:
                 bots = rows.load_bots(connection)
+                alike = kill_switch.are_alike(connection, self._settings.halt_file)
+                self._given_ms = given_ms(connection)
                 to_stop = [bot.id for bot in bots if bot.desired is DesiredState.STOPPED and not bot.is_archived]
                 self._left = Left() if self._ending else what_is_left(connection, to_stop)
+            if not alike:
+                with write(self._engine) as connection:
+                    kill_switch.keep_alike(connection, self._settings.halt_file)
             self.is_reached = True
         except SQLAlchemyError as error:
             self.is_reached = False
@@ -200,8 +206,10 @@ class Supervisor:
             desired=DesiredState.STOPPED if self._ending else bot.desired,
             life=life,
             faulted=bot.is_faulted,
-            has_open_position=self._has_open_position(bot.id) if wanted_gone else False,
+            has_open_position=wanted_gone and (bot.id in self._given_ms or self._has_open_position(bot.id)),
             must_close=bot.id in self._left.to_close,
+            is_told_to_close=self._given_ms.get(bot.id, 0) > (view.last_end_ms or 0),
+            is_restart_wanted=bot.is_restart_wanted,
             is_unread=bot.id in self._left.unread - self._ingest.unreadable,
             is_close_only=view.is_close_only,
             told=view.told == bot.told,
@@ -258,7 +266,7 @@ class Supervisor:
         log.info("bot_adopted", bot_id=bot.id, run_id=process.run_id, pid=process.pid)
         return Life.ALIVE
 
-    def _hold(self, view: View, process: Process, *, told: tuple[int, str, bool] | None, close_only: bool) -> None:
+    def _hold(self, view: View, process: Process, *, told: Told | None, close_only: bool) -> None:
         view.process, view.told, view.pulse, view.is_close_only = process, told, Pulse(), close_only
         view.heard_at, view.looked, view.stranger_since = None, True, None
         view.stopping_at = view.aborted_at = view.kill_reason = None
@@ -299,6 +307,10 @@ class Supervisor:
             case decisions.Renew():
                 view.stopping_at, view.kill_reason = self._clock(), "replaced: start was pressed"
                 self._send(view, signal.SIGKILL)
+            case decisions.HandOver():
+                view.stopping_at, view.pulse.quiet_s = self._clock(), 0.0
+                self._send(view, signal.SIGUSR2)
+                self._set_status(bot, BotState.STOPPING, "Restarting; its positions are held over.")
             case decisions.Postpone():
                 if bot.status not in (BotState.STOPPING, BotState.ERROR):
                     self._set_status(bot, BotState.STOPPING, "It will be started to close what it holds.")

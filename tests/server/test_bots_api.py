@@ -387,7 +387,7 @@ def test_control_has_one_tag_over_wish_and_config(api: Any, a_bot: Make):
     bot_id = a_bot()
     path = f"/api/bots/{bot_id}/control"
     first = api.get(path)
-    assert set(first.json) == {"control", "config_version", "config"}
+    assert set(first.json) == {"control", "config_version", "config", "commands"}
 
     def unchanged(etag: str) -> bool:
         return bool(api.get(path, headers={"If-None-Match": etag}).status_code == 304)
@@ -396,7 +396,10 @@ def test_control_has_one_tag_over_wish_and_config(api: Any, a_bot: Make):
     api.post(f"/api/bots/{bot_id}/start")
     started = api.get(path)
     assert not unchanged(first.headers["ETag"])
-    assert started.json["control"] == {"desired": "running", "halted": False}
+    assert started.json["control"] == {
+        "desired": "running", "halted": False, "halt_reason": None, "close_positions": False,
+    }  # fmt: skip
+    assert started.json["commands"] == []
     api.put(f"/api/trading/bots/{bot_id}/config", {"max_positions": 3})
     assert not unchanged(started.headers["ETag"])
 
