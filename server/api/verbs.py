@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Response, jsonify
 from sqlalchemy import Connection
 
-from server.api.schemas import Bot, BotPath, ReasonBody
+from server.api.control_schemas import OrderPath
+from server.api.schemas import Bot, BotPath, Order, ReasonBody
 from server.api.wire import blueprint, caller, keyed, optional_body
 from server.security.roles import Role, needs
-from server.storage import queries
+from server.storage import queries, single_positions
 from server.storage.verbs import VERBS
 
 api = blueprint("verbs", "What bots are told to do")
@@ -66,3 +68,38 @@ REASON_BODY: dict[str, Any] = {
 
 for _name in VERBS:
     _route(_name)
+
+
+def _position_route(name: str, act: Callable[..., None], summary: str) -> None:
+    @needs(Role.TRADER)
+    def ask(path: OrderPath) -> tuple[Response, int]:
+        reason = optional_body(ReasonBody).reason
+
+        def change(connection: Connection) -> tuple[dict[str, Any], int]:
+            act(connection, path.bot_id, path.order_id, caller().author, reason)
+            bot = queries.bot_row(connection, path.bot_id)
+            row = queries.position_row(connection, path.bot_id, path.order_id)
+            return queries.position_document(row, bot.tags), 202
+
+        document, status = keyed(change)
+        return jsonify(document), status
+
+    ask.__name__, ask.__doc__ = f"{name}_position", summary
+    api.post(
+        f"/api/trading/bots/<int(max=2147483647):bot_id>/orders/<int(max=2147483647):order_id>/{name}",
+        responses={202: Order},
+        openapi_extensions={"requestBody": REASON_BODY},
+    )(ask)
+
+
+_position_route(
+    "close",
+    single_positions.close,
+    "Sell this position at market; a bot that does not run is started for it. Until it is sold the bot enters nothing.",
+)
+_position_route(
+    "forget",
+    single_positions.forget,
+    "Give up a position of a bot that does not run and whose fate nobody can find out: it is closed without a PNL and "
+    "no longer guarded. Nothing is sold or cancelled at the exchange. A reason is needed.",
+)

@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from server.cli.kill_switch import halt, release
 from server.settings import load_settings
 from shared.errors import FlotillaError
 
@@ -104,6 +105,10 @@ def demo() -> None:
     from server.demo import load
 
     load(load_settings())
+
+
+cli.add_command(halt)
+cli.add_command(release)
 
 
 def main() -> None:

@@ -196,6 +196,16 @@ def position_rows(
     return list(connection.execute(query.order_by(TradingOrder.id.desc()).limit(limit + 1)))
 
 
+def position_row(connection: Connection, bot_id: int, order_id: int) -> Row[Any]:
+    """One position of a bot. Raises `NotFound`."""
+    row = connection.execute(
+        select(TradingOrder).where(TradingOrder.id == order_id, TradingOrder.bot_id == bot_id)
+    ).first()
+    if row is None:
+        raise NotFound(f"Bot {bot_id} has no position {order_id}.")
+    return row
+
+
 def position_document(row: Row[Any], tags: list[str]) -> dict[str, Any]:
     """A position as the API shows it; there it is called a trading order."""
     document = row.document

@@ -61,6 +61,7 @@ hups = []
 signal.signal(signal.SIGTERM, lambda *a: stop.append(1))
 signal.signal(signal.SIGHUP, lambda *a: stop.append(1) if ticket["kind"] == "manual" else hups.append(1))
 signal.signal(signal.SIGUSR1, lambda *a: hups.append(1))
+signal.signal(signal.SIGUSR2, lambda *a: stop.append("hand over"))
 version = ticket["document"]["config_version"]
 say("started", version="0", pid=os.getpid(), strategy="rsi", symbol="BTCUSDC", exchange="simulator", mode="paper",
     interval="1s", config_version=version, model_sha256=None)
@@ -110,8 +111,13 @@ if plan.get("deaf"):
 for step in range(plan.get("slow_stop", 0)):
     say("status", status="stopping", reason=f"step {step}")
     time.sleep(0.2)
+if stop == ["hand over"]:
+    say("exit", code=0, reason="handed over")
+    sys.exit(0)
 if "closes" in plan:
     say("position", **plan["closes"])
+for command in ticket["document"]["commands"]:
+    say("command.done", number=command["number"], result="closed 1")
 say("exit", code=0, reason="asked to stop")
 """
 
@@ -193,6 +199,11 @@ class Fleet:
             )  # fmt: skip
         closed = replace(opened, status=PositionState.CLOSED, closed_ms=2, exit_reason="bot_stopped", pnl=Decimal(0))
         return to_data(closed)
+
+    def set_config(self, bot_id: int, **config: Any) -> None:
+        table = TradingConfigVersion
+        with write(self.engine) as connection:
+            connection.execute(update(table).where(table.bot_id == bot_id).values(config=config))
 
     def plan(self, bot_id: int, **plan: Any) -> None:
         folder = self.settings.journals(bot_id)

@@ -12,6 +12,7 @@ from server.supervisor.decisions import (
     Abort,
     Action,
     End,
+    HandOver,
     Kill,
     Life,
     Observation,
@@ -55,6 +56,20 @@ POLICY = Policy()
         ({"desired": STOP, "must_close": True, "since_end_s": 59.0}, Postpone()),
         ({"desired": STOP, "must_close": True, "faulted": True, "since_end_s": 59.0}, Postpone()),
         ({"desired": STOP, "must_close": True, "faulted": True, "since_end_s": 60.0}, Spawn(close_only=True)),
+        # it was told to close after its last end: at once, whatever happened before
+        (
+            {"desired": STOP, "must_close": True, "is_told_to_close": True, "since_end_s": 1.0},
+            Spawn(close_only=True),
+        ),
+        (
+            {"desired": STOP, "must_close": True, "is_told_to_close": True, "faulted": True, "since_end_s": 1.0},
+            Spawn(close_only=True),
+        ),
+        ({"desired": STOP, "must_close": True, "is_told_to_close": True, "is_unread": True}, Wait()),
+        (
+            {"desired": RUN, "faulted": True, "has_open_position": True, "is_told_to_close": True, "since_end_s": 1.0},
+            Spawn(close_only=True),
+        ),
         ({"desired": STOP, "must_close": True, "is_unread": True}, Wait()),
         ({"desired": STOP, "is_unread": True, "status": BotState.STOPPING}, Wait()),
         ({"desired": RUN, "life": Life.AWAITED}, Wait()),
@@ -82,6 +97,12 @@ POLICY = Policy()
         ({"desired": RUN, "life": Life.ALIVE, "silent_s": 35.0, "aborted_s": 5.0}, Kill("no heartbeat for 35 s")),
         ({"desired": RUN, "life": Life.ALIVE, "is_close_only": True, "faulted": True}, Wait()),
         ({"desired": RUN, "life": Life.ALIVE, "is_close_only": True}, Renew()),
+        ({"desired": RUN, "life": Life.ALIVE, "is_restart_wanted": True}, HandOver()),
+        ({"desired": PAUSE, "life": Life.ALIVE, "is_restart_wanted": True}, HandOver()),
+        ({"desired": RUN, "life": Life.ALIVE, "is_restart_wanted": True, "listens": False}, Wait()),
+        ({"desired": RUN, "life": Life.ALIVE, "is_restart_wanted": True, "stopping_s": 1.0}, Wait()),
+        ({"desired": STOP, "life": Life.ALIVE, "is_restart_wanted": True}, Terminate()),
+        ({"desired": RUN, "is_restart_wanted": True}, Spawn()),
         # stopping
         ({"desired": STOP, "life": Life.ALIVE, "stopping_s": 29.0, "quiet_s": 29.0}, Wait()),
         (

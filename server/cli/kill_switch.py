@@ -1,0 +1,76 @@
+"""``flotilla halt`` and ``flotilla release``: the kill switch, which works with the server down."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from server.settings import Settings, load_settings
+from server.storage import halt_checklist, kill_switch
+from server.storage.audit import Author, Via
+from server.storage.engine import make_engine, write
+from server.storage.times import now_ms
+from shared.halt import HaltOrder
+
+
+@click.command()
+@click.option("--reason", required=True, help="Why, for the audit log.")
+@click.option("--close-positions", is_flag=True, help="Also sell everything at market.")
+def halt(reason: str, close_positions: bool) -> None:
+    """Engage the kill switch: no bot opens a position, and entry orders are cancelled, until it is released.
+
+    Needs no server: each bot of this machine looks at the halt file once a second and before every entry.
+    """
+    settings, author = load_settings(), _author()
+    settings.make_home()
+    if not settings.halt_file.exists():  # at once, whatever the database does
+        order = HaltOrder(by=author.name, reason=reason, at_ms=now_ms(), close_positions=close_positions)
+        kill_switch.write_file(settings.halt_file, order)
+    try:
+        with _database(settings) as connection:
+            kill_switch.halt(connection, settings.halt_file, author, reason, close_positions=close_positions)
+            totals = halt_checklist.document(connection, settings.halt_file)["totals"]
+    except SQLAlchemyError as error:
+        click.echo(
+            f"Halted by {settings.halt_file}. The database cannot be written ({_cause(error)}); "
+            "the supervisor notes it there once it can.",
+            err=True,
+        )
+        return
+    click.echo(
+        f"Halted. {totals['bots']} bots, {totals['confirmed']} have confirmed so far; "
+        f"{totals['waiting'] + totals['unknown']} entry orders to withdraw."
+    )
+
+
+@click.command()
+@click.option("--reason", required=True, help="Why it is safe now, for the audit log.")
+def release(reason: str) -> None:
+    """Release the kill switch: every bot goes on as it is wanted to. Bots halted singly stay halted."""
+    settings = load_settings()
+    with _database(settings) as connection:
+        kill_switch.release(connection, settings.halt_file, _author(), reason)
+    click.echo("Released. Bots whose server is down go on once it answers again.")
+
+
+def _author() -> Author:
+    return Author(f"{getpass.getuser()} (command line)", Via.CLI)
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Connection]:
+    engine = make_engine(settings.database_url)
+    try:
+        with write(engine) as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -1,0 +1,112 @@
+"""How far the kill switch has got, bot by bot: what was withdrawn, what is still in the book, what is held.
+
+A bot is confirmed when it has said itself that no entry order of its is left, or, where it does not run, when its
+reports are read to the end and name none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from server.storage import kill_switch
+from server.storage.models import Bot, Event, JournalOffset, TradingOrder
+from server.storage.queries import OPEN
+from server.storage.times import iso
+from shared.events import HaltSeen, OrderChange
+from shared.halt import halt_order
+from shared.states import FINAL_ORDER_STATES, OrderState, Role
+
+_NO_ANSWER = (OrderState.INTENT, OrderState.UNKNOWN)
+_COUNTED = ("cancelled", "waiting", "unknown", "positions", "without_stop")
+
+
+def document(connection: Connection, file: Path) -> dict[str, Any]:
+    """The state of the kill switch and, while it is engaged, its checklist."""
+    latch, order = kill_switch.state(connection), halt_order(file.read_bytes)
+    engaged = latch.engaged or order is not None
+    bots = _checklist(connection, latch.engaged_ms or 0) if engaged else []
+    return {
+        "engaged": engaged,
+        "in_database": latch.engaged,
+        "in_file": order is not None,
+        "number": latch.number,
+        "close_positions": engaged and (latch.close_positions or (order is not None and order.close_positions)),
+        "reason": latch.reason if latch.engaged or order is None else order.reason,
+        "engaged_by": latch.engaged_by if latch.engaged or order is None else order.by,
+        "engaged_at": iso(latch.engaged_ms),
+        "released_by": latch.released_by,
+        "released_at": iso(latch.released_ms),
+        "release_reason": latch.release_reason,
+        "totals": {
+            "bots": len(bots),
+            "confirmed": sum(bot["confirmed"] for bot in bots),
+            **{name: sum(bot[name] for bot in bots) for name in _COUNTED},
+        },
+        "bots": bots,
+    }
+
+
+def _checklist(connection: Connection, since_ms: int) -> list[dict[str, Any]]:
+    bots = connection.execute(select(Bot).where(Bot.archived_ms.is_(None)).order_by(Bot.id)).all()
+    positions: dict[int, list[Row[Any]]] = {bot.id: [] for bot in bots}
+    table = TradingOrder
+    for row in connection.execute(select(table.bot_id, table.document).where(table.status.in_(OPEN))):
+        positions.setdefault(row.bot_id, []).append(row)
+    unread = set(connection.execute(select(JournalOffset.bot_id).where(JournalOffset.done.is_(False))).scalars())
+    cancelled, said = _cancelled(connection, since_ms), _last_words(connection)
+    return [
+        _line(bot, [p.document for p in positions[bot.id]], cancelled[bot.id], said.get(bot.id), bot.id in unread)
+        for bot in bots
+    ]
+
+
+def _line(
+    bot: Row[Any], positions: Sequence[Mapping[str, Any]], cancelled: int, said: Row[Any] | None, is_unread: bool
+) -> dict[str, Any]:
+    states = [leg.get("status") for p in positions for leg in p.get("legs", []) if leg.get("role") == Role.ENTRY]
+    unknown = sum(state in _NO_ANSWER for state in states)
+    waiting = sum(state not in _NO_ANSWER and state not in FINAL_ORDER_STATES for state in states)
+    held = [p for p in positions if p.get("activated_ms") is not None]
+    runs = bot.pid is not None
+    is_heard = said is not None and said.run_id == bot.run_id and said.data["halted"]
+    withdrawn = not waiting and not unknown
+    if runs and not is_heard:
+        note = "runs, and has not said yet that it is halted"
+    elif not withdrawn:
+        note = "withdraws its entry orders" if runs else "does not run; it is started to withdraw its entry orders"
+    else:
+        note = "halted, no entry order is left" if runs else "does not run, no entry order is left"
+    return {
+        "bot_id": bot.id,
+        "name": bot.name,
+        "status": bot.status,
+        "cancelled": cancelled,
+        "waiting": waiting,
+        "unknown": unknown,
+        "confirmed": withdrawn and (bool(is_heard) if runs else not is_unread),
+        "positions": len(held),
+        "without_stop": sum(p.get("stop_price") is None for p in held),
+        "note": note,
+    }
+
+
+def _cancelled(connection: Connection, since_ms: int) -> Counter[int]:
+    """Entry orders that ended by a cancel since then."""
+    changes = select(Event.bot_id, Event.data).where(Event.type == OrderChange.type, Event.ts >= since_ms)
+    return Counter(
+        row.bot_id
+        for row in connection.execute(changes)
+        if (row.data.get("role"), row.data.get("status")) == (Role.ENTRY, OrderState.CANCELLED)
+    )
+
+
+def _last_words(connection: Connection) -> dict[int, Row[Any]]:
+    """What each bot said last about being halted."""
+    newest = select(func.max(Event.id)).where(Event.type == HaltSeen.type).group_by(Event.bot_id)
+    rows = connection.execute(select(Event.bot_id, Event.run_id, Event.data).where(Event.id.in_(newest)))
+    return {row.bot_id: row for row in rows}
