@@ -10,7 +10,7 @@ from pathlib import Path
 from bots.core.messages import CommandGiven, ControlChanged
 from shared.config import Applies, TradingConfig, applies_of, config_diff, config_document
 from shared.halt import HaltOrder, halt_order
-from shared.tickets import Control, ControlDocument, OneShot, RunTicket, Verb
+from shared.tickets import Control, ControlDocument, OneShot, RunTicket
 
 
 class Wishes:
@@ -52,12 +52,12 @@ class Wishes:
             close_positions=self._control.close_positions or (self._order is not None and self._order.close_positions),
         )
 
-    def commands(self, *, to_forget: bool) -> list[CommandGiven]:
-        """The one-shot commands that are not done yet: those to forget a position, or all others."""
+    @property
+    def commands(self) -> list[CommandGiven]:
+        """The one-shot commands that the server knows not to be done yet, in the order of their numbers."""
         return [
             CommandGiven(number=c.number, verb=c.verb, position_key=c.args.get("position_key"))
-            for c in self._commands
-            if (c.verb == Verb.FORGET_POSITION) is to_forget
+            for c in sorted(self._commands, key=lambda command: command.number)
         ]
 
 

@@ -134,7 +134,7 @@ class Live:
     async def run(self) -> None:
         """Trade until stopped; returns when everything is settled by `on_stop`. Raises `KeysRefused`."""
         began = time.monotonic()
-        self._obey(to_forget=True)  # before anything is asked or guarded for what is to be forgotten
+        self._obey()  # before anything is asked about a position that is to be forgotten
         self._work(self._market.run(), self._user.run(), self._loader.run(), self._beat(), self._pace())
         stopping = asyncio.create_task(self._stopping.wait())
         getting_ready = asyncio.create_task(self._get_ready())
@@ -357,8 +357,7 @@ class Live:
     def _take_control(self) -> None:
         if self.hands_over:
             return  # the next run does
-        self._obey(to_forget=True)
-        self._obey(to_forget=False)
+        self._obey()
         control = self._wishes.control
         if self._stopping.is_set():  # whoever wants it to run again starts it again
             self.feed(replace(control, desired=DesiredState.STOPPED))
@@ -367,8 +366,8 @@ class Live:
         else:
             self.feed(control)
 
-    def _obey(self, *, to_forget: bool) -> None:
-        for command in self._wishes.commands(to_forget=to_forget):
+    def _obey(self) -> None:
+        for command in self._wishes.commands:
             self.feed(command)
 
     def _take_config(self, document: ControlDocument) -> None:

@@ -12,6 +12,20 @@ from server.api.schemas import documented, list_of
 _AT = "2026-11-20T14:32:08.000Z"
 _MS = 1_795_185_128_000
 
+CONFIG: dict[str, Any] = {
+    "capital_per_trade": "200",
+    "max_positions": 2,
+    "holding_time": 2000,
+    "profit_target_pct": 0.00015,
+    "stop_loss_pct": 0.009,
+    "maker_order_timeout": 60,
+}
+CONTROL: dict[str, Any] = {
+    "control": {"desired": "running", "halted": False, "halt_reason": None, "close_positions": False},
+    "config_version": 2,
+    "config": CONFIG,
+    "commands": [{"number": _MS, "verb": "close_positions", "args": {}}],
+}
 STATUS: dict[str, Any] = {
     "id": 3,
     "desired_state": "running",
@@ -46,14 +60,6 @@ BOT: dict[str, Any] = STATUS | {
     "pnl_total": "-3.07",
     "rss_mib": 61.5,
 }
-CONFIG: dict[str, Any] = {
-    "capital_per_trade": "200",
-    "max_positions": 2,
-    "holding_time": 2000,
-    "profit_target_pct": 0.00015,
-    "stop_loss_pct": 0.009,
-    "maker_order_timeout": 60,
-}
 RUN_TICKET: dict[str, Any] = {
     "run_id": "3.7",
     "bot_id": 3,
@@ -65,7 +71,7 @@ RUN_TICKET: dict[str, Any] = {
     "exchange": "simulator",
     "mode": "trade",
     "interval": "1m",
-    "document": {"control": {"desired": "running", "halted": False}, "config_version": 2, "config": CONFIG},
+    "document": CONTROL,
     "model": None,
     "endpoints": {
         "rest": "http://127.0.0.1:9700/api",
@@ -310,12 +316,7 @@ AuditList = list_of(
 _EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     schemas.BotStatus: STATUS,
     schemas.BotHealth: HEALTH,
-    schemas.Control: {
-        "control": {"desired": "running", "halted": False, "halt_reason": None, "close_positions": False},
-        "config_version": 2,
-        "config": CONFIG,
-        "commands": [{"number": _MS, "verb": "close_positions", "args": {}}],
-    },
+    schemas.Control: CONTROL,
     schemas.ConfigDocument: {"version": 2, **CONFIG},
     schemas.ConfigBody: {"holding_time": 2000, "capital_per_trade": "200.00"},
     schemas.Stats: {

@@ -56,6 +56,15 @@ def mark_done(connection: Connection, bot_id: int, number: int, result: str, now
     connection.execute(update(BotCommand).where(*mine).values(done_ms=now, result=result))
 
 
+def last_done(connection: Connection, bot_id: int) -> int:
+    """The number up to which all commands are done; 0 where none is."""
+    waiting = [row.number for row in outstanding(connection, [bot_id])]
+    done = select(func.max(BotCommand.number)).where(BotCommand.bot_id == bot_id, BotCommand.done_ms.is_not(None))
+    if waiting:
+        done = done.where(BotCommand.number < waiting[0])
+    return connection.execute(done).scalar_one() or 0
+
+
 def _outstanding_like(connection: Connection, bot_id: int, verb: str, args: dict[str, Any]) -> int | None:
     same = [row for row in outstanding(connection, [bot_id]) if (row.verb, row.args) == (verb, args)]
     return same[0].number if same else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, and_, func, select
 
+from server.storage import commands
 from server.storage.models import Bot, BotRun, Event, JournalOffset, TradingOrder
 from server.storage.queries import OPEN
 from server.storage.times import DAY_MS, now_ms
@@ -53,7 +54,10 @@ def _memory(connection: Connection, bot_id: int) -> Snapshot:
     market_ms = connection.execute(select(Bot.market_ms).where(Bot.id == bot_id)).scalar_one()
     seen_ms = [max(p.opened_ms, *(leg.updated_ms for leg in p.legs), 0) for p in positions]
     return Snapshot(
-        last_event_ms=max(market_ms or 0, *seen_ms, 0), counters=_counters(connection, bot_id), positions=positions
+        last_event_ms=max(market_ms or 0, *seen_ms, 0),
+        counters=_counters(connection, bot_id),
+        positions=positions,
+        commands_done=commands.last_done(connection, bot_id),
     )
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Connection, Row, update
+from sqlalchemy import Connection, Row, select, update
 
 from server.storage import audit, commands, configs, kill_switch
 from server.storage.audit import Author
-from server.storage.models import Bot
+from server.storage.models import Bot, BotRun
 from server.storage.queries import bot_row, config_of, is_faulted
 from server.storage.strategies import definition
 from server.storage.times import now_ms
 from shared.errors import Conflict, Refused
-from shared.states import BotState, DesiredState
+from shared.states import BotState, DesiredState, RunKind
 
 REASON_LENGTH: Final = 500
 
@@ -68,6 +68,8 @@ def restart(connection: Connection, bot_id: int, author: Author, reason: str | N
     bot = bot_row(connection, bot_id)
     if bot.desired_state == DesiredState.STOPPED:
         raise Conflict(f"Bot {bot_id} is stopped, so there is nothing to restart. Start it.")
+    if _runs_by_hand(connection, bot):
+        raise Conflict(f"Bot {bot_id} was launched by hand. End it where it was launched, and launch it again there.")
     changes = {"restart_requests": bot.restart_requests + 1}
     if _is_given_up(bot):
         changes["start_requests"] = bot.start_requests + 1
@@ -135,6 +137,12 @@ def _want(
 
 def _is_given_up(bot: Row[Any]) -> bool:
     return is_faulted(bot.faulted_at_start_request, bot.start_requests)
+
+
+def _runs_by_hand(connection: Connection, bot: Row[Any]) -> bool:
+    newest = (BotRun.bot_id == bot.id, BotRun.generation == bot.generation, BotRun.ended_ms.is_(None))
+    by_hand = BotRun.kind != RunKind.SUPERVISED.value
+    return connection.execute(select(BotRun.id).where(*newest, by_hand)).first() is not None
 
 
 def _require_released(connection: Connection, bot: Row[Any]) -> None:

@@ -109,6 +109,22 @@ def test_where_nothing_runs_and_nothing_is_held_a_command_is_done_at_once(fleet:
     assert document(fleet, bot).commands == ()
 
 
+def test_what_a_bot_on_another_host_is_told_to_remember_ends_before_the_first_command_not_done(fleet: Any) -> None:
+    bot = fleet.add_bot("stopped")
+    forget = give(fleet, bot, commands.FORGET_POSITION, position_key=1)
+    done = give(fleet, bot)
+
+    def remembered() -> int:
+        with read(fleet.engine) as connection:
+            return commands.last_done(connection, bot)
+
+    assert done > forget
+    assert remembered() == 0
+    with write(fleet.engine) as connection:
+        commands.mark_done(connection, bot, forget, "forgotten", now_ms())
+    assert remembered() == done
+
+
 def test_a_command_to_forget_starts_nothing(fleet: Any) -> None:
     bot = fleet.add_bot("stopped")
     give(fleet, bot, commands.FORGET_POSITION, position_key=1)
