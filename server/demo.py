@@ -137,8 +137,9 @@ def _model(api: Api, settings: Settings, simulator: str, symbol: str) -> int:
     done = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise DemoFailed(f"The demo model could not be trained: {(done.stderr or done.stdout).strip()[-500:]}")
-    with file.open("rb") as content:
-        made = api.ask("POST", "/api/models/upload", files={"file": content}, data={"symbol": symbol, "name": name})
+    with file.open("rb") as content, file.with_suffix(".json").open("rb") as card:
+        parts = {"file": content, "card": card}
+        made = api.ask("POST", "/api/models/upload", files=parts, data={"symbol": symbol, "name": name})
     return int(made["id"])
 
 

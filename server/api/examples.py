@@ -100,6 +100,7 @@ MODEL: dict[str, Any] = {
     "uploaded_by": "admin",
     "created_at": _AT,
     "used_by": [3],
+    "card": None,
 }
 ORDER: dict[str, Any] = {
     "id": 17,

@@ -37,6 +37,11 @@ _UPLOAD = {
         "file": {"type": "string", "format": "binary", "description": "LightGBM text model, at most 100 MB."},
         "symbol": {"type": "string", "pattern": "^[A-Z0-9]{5,20}$"},
         "name": {"type": "string", "minLength": 1, "maxLength": 100},
+        "card": {
+            "type": "string",
+            "format": "binary",
+            "description": "The .json that training wrote; may be left out.",
+        },
     },
 }
 _UPLOAD_BODY = {
@@ -75,14 +80,9 @@ def list_models(query: PageQuery) -> Response:
 @needs(Role.TRADER)
 def upload_model() -> tuple[Response, int]:
     """Add a model. It is loaded and asked for a prediction before it is accepted."""
-    upload, fields = _upload()
-    settings = _settings()
-    with model_files.checked_upload(settings, upload.stream) as file, write(engine()) as connection:
-        model_id = model_files.add_model(
-            connection, settings, file, name=fields.name, symbol=fields.symbol, author=caller().author
-        )
-        document = model_files.model_document(model_files.model_row(connection, model_id), [])
-    return jsonify(document), 201
+    model_id = take_upload()
+    with read(engine()) as connection:
+        return jsonify(model_files.model_document(model_files.model_row(connection, model_id), [])), 201
 
 
 @api.get(MODEL, responses={200: Model})
@@ -119,13 +119,27 @@ def delete_model(path: ModelPath) -> tuple[str, int]:
     return "", 204
 
 
+def take_upload() -> int:
+    """Check and register the model that this request holds; its id. Raises `FlotillaError`."""
+    upload, fields = _upload()
+    settings, card_file = _settings(), request.files.get("card")
+    with model_files.checked_upload(settings, upload.stream) as file:
+        card = (
+            model_files.read_card(card_file.stream, file, fields.symbol) if card_file and card_file.filename else None
+        )
+        with write(engine()) as connection:
+            return model_files.add_model(
+                connection, settings, file, name=fields.name, symbol=fields.symbol, author=caller().author, card=card
+            )
+
+
 def _upload() -> tuple[FileStorage, UploadFields]:
     if request.mimetype != "multipart/form-data":
         raise WrongContentType("Send the model as multipart/form-data with the fields file, symbol and name.")
     given: dict[str, Any] = request.form.to_dict()
     check_text(given)
     file = request.files.get("file")
-    if file is None:
+    if file is None or not file.filename:
         raise Refused("The model is missing.", fields={"file": "send it as a file, not as text"})
     try:
         return file, UploadFields.model_validate(given)

@@ -205,6 +205,7 @@ class Model(Given):
     uploaded_by: str
     created_at: str
     used_by: list[int] = Field(description="Bots whose config names this model.")
+    card: dict[str, Any] | None = Field(description="What training wrote beside the model, if it was uploaded too.")
 
 
 # Bots

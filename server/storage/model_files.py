@@ -29,8 +29,11 @@ from server.storage.times import iso, now_ms
 from shared.errors import Conflict, FlotillaError, NotFound, Refused
 
 MAX_BYTES = 100_000_000
+MAX_CARD_BYTES = 1_000_000
 CHECK_TIMEOUT_S = 30.0
 _CHUNK = 1 << 20
+_TAIL = 200_000
+_OTHER_KINDS = {b"PK": "a zip file", b"\x80": "a pickle", b"\x89HDF": "an HDF5 file", b"{": "JSON", b"\x1f\x8b": "gzip"}
 _UNREADABLE = "not a readable LightGBM model; upload the file that Booster.save_model or `research train` wrote"
 
 
@@ -62,6 +65,7 @@ def checked_upload(settings: Settings, stream: IO[bytes]) -> Iterator[ModelFile]
     try:
         with os.fdopen(descriptor, "wb") as file:
             sha256, size = _copy(stream, file)
+        _require_text(temporary)
         found = check_file(temporary)
         yield ModelFile(
             path=temporary,
@@ -91,14 +95,59 @@ def check_file(path: Path, *, timeout_s: float = CHECK_TIMEOUT_S) -> dict[str, A
     return dict(found)
 
 
+def read_card(stream: IO[bytes], file: ModelFile, symbol: str) -> dict[str, Any]:
+    """What training wrote beside the model. Raises `Refused` if it is no such card, or another model's."""
+    text = stream.read(MAX_CARD_BYTES + 1)
+    if len(text) > MAX_CARD_BYTES:
+        raise _bad_card(f"longer than {MAX_CARD_BYTES // 1_000_000} MB; send the .json that `research train` wrote")
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _bad_card("not JSON; send the .json that `research train` wrote beside the model") from None
+    if not isinstance(card, dict) or not isinstance(card.get("model_sha256"), str):
+        raise _bad_card("no card of a model; send the .json that `research train` wrote beside it")
+    if card["model_sha256"] != file.sha256:
+        raise _bad_card(f"describes another file ({card['model_sha256'][:12]}…, this one is {file.sha256[:12]}…)")
+    if card.get("symbol") != symbol:
+        raise Refused(
+            "The card and the form disagree.",
+            fields={"symbol": f"the card says it was trained on {card.get('symbol')}"},
+        )
+    return card
+
+
+def importances(path: Path) -> dict[str, int]:
+    """How often each feature of a model decides a split, from the file's own list; empty if it has none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            tail = file.read().decode("utf-8", "replace")
+    except OSError:
+        return {}
+    _, found, rest = tail.partition("\nfeature_importances:\n")
+    pairs = (line.partition("=") for line in rest.partition("\n\n")[0].splitlines()) if found else ()
+    return {name: int(count) for name, _, count in pairs if count.isdigit()}
+
+
+def _bad_card(reason: str) -> Refused:
+    return Refused("The card was not accepted.", fields={"card": reason})
+
+
 def add_model(
-    connection: Connection, settings: Settings, file: ModelFile, *, name: str, symbol: str, author: Author
+    connection: Connection,
+    settings: Settings,
+    file: ModelFile,
+    *,
+    name: str,
+    symbol: str,
+    author: Author,
+    card: dict[str, Any] | None = None,
 ) -> int:
     """Register a checked file and move it to its place; the id of the model.
 
     Both happen under the database's write lock, so that no deletion of the same file comes between.
     """
-    row = {"name": name, "symbol": symbol, "uploaded_by": author.name, "created_ms": now_ms()}
+    row = {"name": name, "symbol": symbol, "card": card, "uploaded_by": author.name, "created_ms": now_ms()}
     result = connection.execute(
         insert(Model).values(
             **row,
@@ -174,7 +223,19 @@ def model_document(row: Row[Any], users: list[int]) -> dict[str, Any]:
         "uploaded_by": row.uploaded_by,
         "created_at": iso(row.created_ms),
         "used_by": users,
+        "card": row.card,
     }
+
+
+def _require_text(path: Path) -> None:
+    """Raises `Refused` that says what the file is, if it is plainly no LightGBM text."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    if not start:
+        raise Refused("The model was not accepted.", fields={"file": "the file is empty"})
+    kind = next((name for magic, name in _OTHER_KINDS.items() if start.startswith(magic)), None)
+    if kind:
+        raise Refused("The model was not accepted.", fields={"file": f"this is {kind}, {_UNREADABLE}"})
 
 
 def _copy(stream: IO[bytes], file: IO[bytes]) -> tuple[str, int]:

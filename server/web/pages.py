@@ -14,7 +14,9 @@ from server.web import (
     create,
     fleet,
     keys,
+    models,
     sign_in,
+    strategies,
     stream,
 )
 from server.web.shell import web
@@ -31,7 +33,9 @@ __all__ = [
     "create",
     "fleet",
     "keys",
+    "models",
     "sign_in",
+    "strategies",
     "stream",
     "web",
 ]
