@@ -224,7 +224,7 @@ def test_the_page_says_what_it_means_for_money_and_leads_to_the_log(page: Make, 
     assert "14×" in html
     assert "nothing was bought or sold by it" in html
     assert "Order &lt;1&gt; was not placed" in html
-    assert f'href="/bots/{bot_id}/log"' in html
+    assert f'href="/bots/{bot_id}?tab=log"' in html
 
 
 # The page
