@@ -16,7 +16,7 @@ from shared.errors import FlotillaError
 
 _POLL_S = 0.5
 _REACHED: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "start": lambda bot: bot["status"] in ("running", "paused"),
+    "start": lambda bot: bot["status"] == "running",
     "resume": lambda bot: bot["status"] == "running",
     "pause": lambda bot: bot["status"] == "paused",
     "stop": lambda bot: bot["status"] == "stopped",

@@ -230,6 +230,17 @@ def test_waiting_in_vain_ends_with_what_was_seen(flotilla: Run, server: str, add
     assert answer.stderr == f"{bot_id} eth-rsi: still running; wanted stopped.\n"
 
 
+def test_a_paused_bot_that_is_started_is_waited_for_until_it_runs(
+    flotilla: Run, server: str, a_bot: Callable[..., int], observe: Callable[..., None]
+):
+    bot_id = a_bot(name="eth-rsi")
+    observe(bot_id, desired_state="paused", status="paused")
+
+    answer = flotilla("bots", "start", "eth-rsi", "--wait", "--timeout", "0.5")
+
+    assert (answer.returncode, answer.stderr) == (1, f"{bot_id} eth-rsi: still paused; wanted running.\n")
+
+
 # Logs
 
 
