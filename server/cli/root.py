@@ -9,11 +9,11 @@ from importlib import import_module
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from server.cli.kill_switch import halt, release
 from server.settings import load_settings
 from shared.errors import FlotillaError
 
-_ROOMS = ("bots", "credentials", "doctor", "tokens", "users")
+_ROOMS = {name: name for name in ("bots", "credentials", "doctor", "tokens", "users")}
+_ROOMS |= {"halt": "kill_switch", "release": "kill_switch"}
 """Commands in modules of their own, each loaded only when it is asked for."""
 
 
@@ -28,7 +28,7 @@ class Commands(click.Group):
         """The command called *name*."""
         if name not in _ROOMS:
             return super().get_command(context, name)
-        found: click.Command = getattr(import_module(f"server.cli.{name}"), name)
+        found: click.Command = getattr(import_module(f"server.cli.{_ROOMS[name]}"), name)
         return found
 
     def invoke(self, context: click.Context) -> object:
@@ -105,10 +105,6 @@ def demo() -> None:
     from server.demo import load
 
     load(load_settings())
-
-
-cli.add_command(halt)
-cli.add_command(release)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ def change_account() -> ResponseReturnValue:
         "theme": request.form.get("theme") if request.form.get("theme") in THEMES else "system",
         "updown": request.form.get("updown") if request.form.get("updown") in UP_DOWN else "green-red",
         "keyboard": request.form.get("keyboard") == "on",
-        "local_time": request.form.get("local_time") == "on",
+        "time_zone": "local" if request.form.get("local_time") == "on" else "utc",
     }
     with write(engine()) as connection:
         change_preferences(connection, caller().user_id or 0, chosen)

@@ -73,7 +73,7 @@ def frame_of(connection: Connection) -> Frame:
         theme=_one_of(THEMES, chosen.get("theme")),
         updown=_one_of(UP_DOWN, chosen.get("updown")),
         keyboard=chosen.get("keyboard", True) is not False,
-        local_time=chosen.get("local_time") is True,
+        local_time=chosen.get("time_zone") == "local",
         alarms=alarms_of(connection),
         now_ms=now,
         last_event=connection.execute(select(func.max(Event.id))).scalar() or 0,

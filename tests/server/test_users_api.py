@@ -184,15 +184,20 @@ def test_what_cannot_be_chosen_is_refused(api_as: Make, body: dict[str, Any]):
     assert (answer.status_code, list(answer.json["error"]["fields"])) == (422, list(body))
 
 
-def test_the_account_page_keeps_what_it_does_not_show(api_as: Make, page: Make):
+def test_the_account_page_and_the_api_keep_the_same_choices(api_as: Make, page: Make):
     me, client = logged_in(api_as, "viewer"), page("viewer")
-    me.put("/api/users/me/preferences", {"time_zone": "local"})
     token = client.get("/account").text.split('name="csrf_token" value="')[1].split('"')[0]
+    form = {"theme": "light", "updown": "red-up", "local_time": "on", "csrf_token": token}
 
-    client.post("/account", data={"theme": "light", "updown": "red-up", "keyboard": "on", "csrf_token": token})
+    assert client.post("/account", data=form).status_code == 303
 
-    assert me.get("/api/users/me").json["preferences"]["time_zone"] == "local"
-    assert me.get("/api/users/me").json["preferences"]["theme"] == "light"
+    chosen = {"theme": "light", "updown": "red-up", "keyboard": False, "time_zone": "local"}
+    assert me.get("/api/users/me").json["preferences"] == chosen
+    html = client.get("/account").text
+    assert 'data-theme="light"' in html
+    assert "data-local-time" in html
+    assert me.put("/api/users/me/preferences", {"time_zone": "utc"}).status_code == 200
+    assert "data-local-time" not in client.get("/account").text
 
 
 def test_a_token_that_is_nobodys_says_so(api: Any):
