@@ -25,7 +25,7 @@ def stats_document(connection: Connection, bot_id: int) -> dict[str, Any]:
         connection.execute(select(TradingStats).where(TradingStats.bot_id == bot_id).order_by(TradingStats.day))
     )
     closed = _closed_pnl(connection, bot_id)
-    base = _allocated(config_of(connection, bot_id, bot.config_version))
+    base = allocated(config_of(connection, bot_id, bot.config_version))
     by_day: dict[int, list[Decimal]] = defaultdict(list)
     for day, pnl in closed:
         by_day[day].append(pnl)
@@ -96,5 +96,6 @@ def _closed_pnl(connection: Connection, bot_id: int) -> list[tuple[int, Decimal]
     return [(day_of(row.closed_ms), row.pnl) for row in rows]
 
 
-def _allocated(config: dict[str, Any]) -> Decimal:
+def allocated(config: dict[str, Any]) -> Decimal:
+    """The capital that a bot with this config may have at work at once, in quote."""
     return Decimal(str(config.get("capital_per_trade") or 0)) * int(config.get("max_positions") or 1)
