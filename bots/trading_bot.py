@@ -9,19 +9,21 @@ codes: 0 wanted, 73 already running, 78 something a person must put right (the `
 # ruff: noqa: E402
 from __future__ import annotations
 
+import os
 import signal
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 if __name__ == "__main__":
     # Before the slow imports: a signal that comes early waits for its handler instead of killing the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    # Read when the numeric libraries load. Their threads would only cost: they wait, and take signals.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import asyncio
 import faulthandler
 import gc
 import hashlib
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -114,6 +116,8 @@ def run(ticket: RunTicket, journal: CompositeReporter, by_hand: ByHand | None, s
     journal.write([*first_lines(ticket), snapshot], sync=True)
     set_up_logging(ticket.run_id, secrets=secrets, also=LogEvents(journal))
     code, reason = asyncio.run(live_and_die(ticket, journal, memory, by_hand))
+    for number in SIGNALS:  # it ends anyway; a library's thread may not block them
+        signal.signal(number, signal.SIG_IGN)
     journal.write([Exit(code=code, reason=reason)], sync=True)
     return code
 

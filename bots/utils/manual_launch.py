@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import re
+import signal
 import socket
 import threading
 from collections.abc import Mapping
@@ -104,7 +105,10 @@ def withdraw(wanted: Wanted) -> threading.Thread:
             log.info("the server could not be told; it learns from the journal that the bot was ended")
 
     thread = threading.Thread(target=tell, name="withdraw", daemon=True)
+    # It takes no signal: it may outlive the handlers, and the supervisor asks the bot to end as soon as it is heard.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     thread.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return thread
 
 

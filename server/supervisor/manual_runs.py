@@ -102,7 +102,10 @@ def _require_free(connection: Connection, settings: Settings, bot: Row[Any], lau
     run_id = f"{bot.id}.{bot.generation}"
     if run is not None and run.kind == RunKind.REMOTE:
         if (launch.host, launch.replaces) != (run.host, run_id):
-            raise AlreadyRunning(f"Bot {bot.id} runs on host {run.host} as run {run_id}. End it there first (Ctrl-C).")
+            raise AlreadyRunning(
+                f"Bot {bot.id} runs on host {run.host} as run {run_id}. End it there with Ctrl-C; if it died there, "
+                "launch it there again."
+            )
         _end_silently(connection, bot.id, bot.generation)
         return
     awaited_ms = Policy().awaited_s * 1000

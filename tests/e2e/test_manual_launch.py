@@ -119,17 +119,50 @@ def test_a_bot_in_a_terminal_trades_and_reports_like_any_other_and_ends_with_ctr
     assert not [secret for secret in secrets if secret in told]
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-def test_a_closed_terminal_and_a_kill_end_it_in_order_too(house, launch, wait_for, check_books_agree, number):
+def test_a_kill_ends_it_in_order_too(house, launch, wait_for, check_books_agree):
     bot_id, key = house.create_bot(strategy="rsi", symbol="BTCUSDT", config=PATIENT, USDT="10000")
     terminal = launch("--bot-id", bot_id)
     wait_for("a position opens", lambda: house.positions(bot_id, "active"), 40)
 
-    assert terminal.end_with(number) == 0
+    assert terminal.end_with(signal.SIGTERM) == 0
 
     wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
     assert house.bot(bot_id)["desired_state"] == "stopped"
     assert len(house.call("GET", f"/api/bots/{bot_id}/events?type=started")["items"]) == 1
+    check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
+
+
+@pytest.mark.parametrize("end", ["closed", "Ctrl-C", "stands still"])
+def test_a_real_terminal_may_be_closed_stopped_or_typed_into(house, wait_for, check_books_agree, end):
+    bot_id, key = house.create_bot(strategy="rsi", symbol="BTCUSDT", config=QUICK, USDT="10000")
+    screen, keyboard = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "bots" / "trading_bot.py"), "--bot-id", str(bot_id)],
+        env=house.environment,
+        stdin=keyboard,
+        stdout=keyboard,
+        stderr=keyboard,
+        preexec_fn=lambda: os.login_tty(keyboard),
+    )
+    os.close(keyboard)
+    try:
+        # Nobody reads the screen: after some lines the terminal takes no more, as after Ctrl-S.
+        wait_for("it trades", lambda: len(house.positions(bot_id, "closed")) >= 3, 60)
+        if end == "closed":
+            os.close(screen)
+        elif end == "Ctrl-C":
+            os.write(screen, b"\x03")
+        else:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(40) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if end != "closed":
+            os.close(screen)
+
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    assert house.bot(bot_id)["desired_state"] == "stopped"
     check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
 
 
