@@ -137,11 +137,9 @@ def note_process(connection: Connection, bot_id: int, generation: int, pid: int,
     """A run has a process; also for a run that this database never heard of (an older backup was restored)."""
     run = _run(bot_id, generation)
     if connection.execute(select(BotRun.id).where(*run)).first() is None:
-        connection.execute(
-            insert(BotRun).values(
-                bot_id=bot_id, generation=generation, state=RUNNING, pid=pid, created_ms=now, wanted=False
-            )
-        )
+        restarts = connection.execute(select(Bot.restart_requests).where(Bot.id == bot_id)).scalar_one()
+        row = {"bot_id": bot_id, "generation": generation, "state": RUNNING, "pid": pid, "created_ms": now}
+        connection.execute(insert(BotRun).values(**row, wanted=False, restart_requests=restarts))
     connection.execute(update(BotRun).where(*run).values(state=RUNNING, pid=pid, ended_ms=None))
     connection.execute(
         update(JournalOffset)

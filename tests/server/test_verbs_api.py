@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, insert, select
 
-from server.storage.engine import read
-from server.storage.models import Bot
+from server.storage.engine import read, write
+from server.storage.models import Bot, BotRun
 from server.storage.queries import is_faulted
 
 Make = Callable[..., Any]
@@ -88,3 +89,68 @@ def test_a_body_that_is_not_understood_changes_nothing(api: Any, a_bot: Make, bo
 
     assert api.post(f"/api/bots/{bot_id}/halt", body).status_code == 422
     assert not api.get(f"/api/bots/{bot_id}").json["halted"]
+
+
+# --- single positions -------------------------------------------------------------------------------------------------
+
+
+def order_of(api: Any, bot_id: int) -> Any:
+    return api.get(f"/api/trading/bots/{bot_id}/orders").json["items"][0]
+
+
+def test_closing_one_position_is_a_command_with_its_key(api: Any, api_as: Make, a_bot: Make, a_position: Make):
+    bot_id = a_bot()
+    a_position(bot_id, position_key=77)
+    path = f"/api/trading/bots/{bot_id}/orders/{order_of(api, bot_id)['id']}/close"
+
+    assert api.post(path).status_code == api.post(path).status_code == 202
+
+    (command,) = api_as(f"bot:{bot_id}").get(f"/api/bots/{bot_id}/control").json["commands"]
+    assert (command["verb"], command["args"]) == ("close_position", {"position_key": 77})
+
+
+def test_a_lost_position_is_forgotten_with_a_reason_and_counts_nowhere(api: Any, a_bot: Make, a_position: Make):
+    bot_id = a_bot()
+    a_position(bot_id)
+    path = f"/api/trading/bots/{bot_id}/orders/{order_of(api, bot_id)['id']}/forget"
+    assert api.post(path).status_code == 422
+
+    forgotten = api.post(path, {"reason": "the account is gone"}).json
+
+    assert (forgotten["status"], forgotten["exit_reason"], forgotten["pnl"]) == ("closed", "forgotten", None)
+    assert api.get(f"/api/bots/{bot_id}/stats").json["totals"]["trades"] == 0
+    (alert,) = api.get(f"/api/bots/{bot_id}/events?type=alert").json["items"]
+    assert "the account is gone" in alert["data"]["message"]
+    assert api.post(path, {"reason": "again"}).status_code == 409
+    assert api.delete(f"/api/bots/{bot_id}").status_code == 204
+
+
+@pytest.mark.parametrize("verb", ["close", "forget"])
+def test_only_an_open_position_of_that_bot_is_acted_on(
+    api: Any, api_as: Make, a_bot: Make, a_position: Make, verb: str
+):
+    bot_id, other = a_bot(), a_bot(name="other")
+    a_position(bot_id, status="closed", closed_ms=5, pnl=Decimal(1))
+    order_id, why = order_of(api, bot_id)["id"], {"reason": "x"}
+
+    assert api.post(f"/api/trading/bots/{bot_id}/orders/{order_id}/{verb}", why).status_code == 409
+    assert api.post(f"/api/trading/bots/{other}/orders/{order_id}/{verb}", why).status_code == 404
+    assert api_as("viewer").post(f"/api/trading/bots/{bot_id}/orders/{order_id}/{verb}", why).status_code == 403
+
+
+def test_nothing_is_forgotten_and_nothing_launched_by_hand_restarted_while_a_process_runs(
+    api: Any, engine: Engine, a_bot: Make, a_position: Make, observe: Make
+):
+    bot_id = a_bot()
+    a_position(bot_id)
+    order_id = order_of(api, bot_id)["id"]
+    observe(bot_id, desired_state="running", generation=1)
+    with write(engine) as connection:
+        run = {"generation": 1, "state": "running", "created_ms": 1, "kind": "manual"}
+        connection.execute(insert(BotRun).values(bot_id=bot_id, **run))
+
+    forget = api.post(f"/api/trading/bots/{bot_id}/orders/{order_id}/forget", {"reason": "x"})
+    restart = api.post(f"/api/bots/{bot_id}/restart")
+
+    assert (forget.status_code, restart.status_code) == (409, 409)
+    assert "launched by hand" in restart.json["error"]["message"]

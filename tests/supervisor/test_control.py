@@ -14,6 +14,7 @@ from server.storage.engine import read, write
 from server.storage.models import BotCommand, TradingOrder
 from server.storage.queries import bot_row, control_document
 from server.storage.times import now_ms
+from server.supervisor import rows
 from server.supervisor.decisions import Policy
 
 ANN = Author("ann", Via.API)
@@ -49,6 +50,18 @@ def test_a_restart_is_one_new_run_and_no_death(fleet: Any) -> None:
     for _ in range(5):
         supervisor.tick()
     assert len(fleet.runs(bot)) == 2
+
+
+def test_a_run_that_the_database_never_heard_of_is_adopted_and_not_restarted(fleet: Any) -> None:
+    bot = fleet.add_bot()
+    fleet.set(bot, restart_requests=3)
+    with write(fleet.engine) as connection:
+        rows.note_process(connection, bot, 7, 4711, now_ms())
+
+    with read(fleet.engine) as connection:
+        (row,) = rows.load_bots(connection)
+
+    assert (row.generation, row.is_restart_wanted) == (7, False)
 
 
 def test_a_command_is_told_to_a_running_bot(fleet: Any) -> None:
