@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flask import Response, render_template, request, stream_with_context
+from flask import Response, request, stream_with_context
 from sqlalchemy import Connection
 
 from server.api.wire import engine
@@ -14,6 +14,7 @@ from server.storage.engine import read
 from server.storage.log_lines import Level, LogLine, log_lines
 from server.storage.times import iso
 from server.web.bot_read import any_bot_row
+from server.web.live import draw_macro
 from server.web.shell import web
 
 LINES = 1_000
@@ -101,7 +102,9 @@ def added_lines(
 ) -> tuple[tuple[int, str], ...]:
     """Lines after event *after*, oldest first, each as ``(event id, HTML)``."""
     lines, _ = log_lines(connection, bot_id, limit=_LIVE_AT_ONCE, level=level, search=search, after=after)
-    return tuple((line.id, render_template("_bot_log_line.html", line=shown(line, search))) for line in reversed(lines))
+    return tuple(
+        (line.id, draw_macro("_bot_log_line.html", "log_line", shown(line, search))) for line in reversed(lines)
+    )
 
 
 @web.get("/bots/<int(max=2147483647):bot_id>/log.txt")

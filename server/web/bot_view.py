@@ -310,7 +310,7 @@ def _facts(seen: BotSeen, row: Row[Any], base: str, quote: str) -> tuple[Fact, .
     if row.entry_price is not None:
         facts.append(Fact(label="Entry", text=price(row.entry_price), title=plain(row.entry_price)))
     if last is not None:
-        change = pnl((last / row.entry_price - 1) * 100) if row.entry_price else None
+        change = pnl(round((last / row.entry_price - 1) * 100, 2)) if row.entry_price else None
         facts.append(
             Fact(label="Last", text=price(last), title=plain(last), amount=change, beside="%" if change else "")
         )

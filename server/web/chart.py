@@ -147,14 +147,15 @@ def trades_of(connection: Connection, bot_id: int, start_ms: int, end_ms: int | 
     groups: dict[tuple[int, str], list[Row[Any]]] = {}
     for row in reversed(rows):
         groups.setdefault((row.position_key, row.side), []).append(row)
-    found = [_trade(side, group, results.get(key)) for (key, side), group in groups.items()]
+    found = [_trade(key, side, group, results.get(key)) for (key, side), group in groups.items()]
     return sorted(found, key=lambda trade: trade["time"])
 
 
-def _trade(side: str, fills: Sequence[Row[Any]], result: Any) -> dict[str, Any]:
+def _trade(key: int, side: str, fills: Sequence[Row[Any]], result: Any) -> dict[str, Any]:
     quantity = sum((fill.quantity for fill in fills), ZERO)
     worth = sum((fill.quantity * fill.price for fill in fills), ZERO)
     trade: dict[str, Any] = {
+        "position": key,
         "time": fills[-1].time_ms,
         "side": "buy" if side == Side.BUY else "sell",
         "price": float(worth / quantity) if quantity else None,
@@ -162,6 +163,7 @@ def _trade(side: str, fills: Sequence[Row[Any]], result: Any) -> dict[str, Any]:
     }
     if side != Side.BUY and result is not None and result.pnl is not None:
         trade["pnl"] = pnl(result.pnl).text
+        trade["result"] = float(result.pnl)
     return trade
 
 
@@ -201,22 +203,29 @@ def lines_of(connection: Connection, bot_id: int) -> list[dict[str, Any]]:
 
 
 def _lines(row: Row[Any], many: bool) -> list[dict[str, Any]]:
-    document, lines = row.document, []
-    is_pending = row.status == PositionState.PENDING
-    entry = row.entry_price
+    document, is_pending = row.document, row.status == PositionState.PENDING
+    entry, since = row.entry_price, document.get("activated_ms") or row.opened_ms
     if is_pending:
         legs = [leg for leg in document.get("legs", []) if leg.get("role") == "entry" and leg.get("price") is not None]
         entry = Decimal(str(legs[-1]["price"])) if legs else None
-    if entry is not None:
-        lines.append(
-            {"kind": "entry", "price": float(entry), "title": "" if many else "waits" if is_pending else "entry"}
-        )
+    levels = [("entry", entry, "waits" if is_pending else "entry")]
     for name, kind in (("target_price", "target"), ("stop_price", "stop")):
         if document.get(name) is not None and not is_pending:
             level = Decimal(str(document[name]))
-            away = f" {(level / entry - 1) * 100:+.2f} %".replace("-", "−") if entry else ""
-            lines.append({"kind": kind, "price": float(level), "title": "" if many else f"{kind}{away}"})
-    return lines
+            levels.append(
+                (kind, level, kind + (f" {(level / entry - 1) * 100:+.2f} %".replace("-", "−") if entry else ""))
+            )
+    return [
+        {
+            "position": row.position_key,
+            "since": since,
+            "kind": kind,
+            "price": float(level),
+            "title": "" if many else title,
+        }
+        for kind, level, title in levels
+        if level is not None
+    ]
 
 
 def live_data(connection: Connection, seen: BotSeen, interval: str) -> dict[str, str]:

@@ -30,6 +30,8 @@
   function readColours() {
     c = Object.fromEntries(NAMES.map((name) => [name, colour(name)]));
     c.violetBg = colour("violet-bg");
+    c.upBg = colour("up", 0.07);
+    c.downBg = colour("down", 0.07);
   }
   readColours();
 
@@ -75,14 +77,43 @@
   const markers = createSeriesMarkers(candles, []);
   let score = null, threshold = null, scoreDots = null;
 
-  // Config changes: a dashed line from top to bottom, with the version on top.
+  // Behind the candles: what an open position may win and lose, the way from each buy to its sell, and config changes
+  // as a dashed line from top to bottom with the version on top.
   class Marks {
     constructor() { this.marks = []; this.views = [{ zOrder: () => "bottom", renderer: () => ({ draw: (target) => this.draw(target) }) }]; }
     attached({ requestUpdate }) { this.update = requestUpdate; }
     paneViews() { return this.views; }
     show(marks) { this.marks = marks; this.update?.(); }
+    drawPositions(context, size, ratio, tall) {
+      const x = (ms) => { const at = chart.timeScale().timeToCoordinate(seconds(ms)); return at === null ? null : at * ratio; };
+      const y = (price) => { const at = candles.priceToCoordinate(price); return at === null ? null : at * tall; };
+      const entries = lines.filter((line) => line.kind === "entry");
+      for (const entry of entries.length > 1 ? [] : entries) {
+        const left = x(entry.since) ?? 0, from = y(entry.price);
+        for (const line of lines.filter((other) => other.kind !== "entry")) {
+          const to = y(line.price);
+          if (from === null || to === null) continue;
+          context.fillStyle = line.kind === "target" ? c.upBg : c.downBg;
+          context.fillRect(left, Math.min(from, to), size.width - left, Math.abs(from - to));
+        }
+      }
+      const bought = new Map();
+      for (const trade of trades.values()) if (trade.side === "buy") bought.set(trade.position, trade);
+      context.strokeStyle = c["text-3"];
+      context.setLineDash([tall, 3 * tall]);
+      for (const trade of trades.values()) {
+        const buy = trade.side === "sell" && bought.get(trade.position);
+        if (!buy || x(buy.time) === null || x(trade.time) === null) continue;
+        context.beginPath();
+        context.moveTo(x(buy.time), y(buy.price));
+        context.lineTo(x(trade.time), y(trade.price));
+        context.stroke();
+      }
+      context.setLineDash([]);
+    }
     draw(target) {
       target.useBitmapCoordinateSpace(({ context, bitmapSize, horizontalPixelRatio: ratio, verticalPixelRatio: tall }) => {
+        this.drawPositions(context, bitmapSize, ratio, tall);
         context.font = `600 ${10 * tall}px ${getComputedStyle(document.body).fontFamily}`;
         context.textAlign = "center";
         for (const mark of this.marks) {
@@ -126,18 +157,32 @@
 
   function take(found) {
     for (const row of found.bars || []) bars.set(row[0], bar(row));
-    for (const trade of found.trades || []) trades.set(`${trade.time} ${trade.side} ${trade.price}`, trade);
+    for (const trade of found.trades || []) trades.set(`${trade.position} ${trade.side}`, trade);
     for (const mark of found.marks || []) versions.set(mark.time, mark);
     for (const point of found.scores || []) scores.set(point[0], point);
     if (found.lines) lines = found.lines;
   }
+  // One arrow each for the buys and the sells of a candle; results are added up, and left out where they would overlap.
+  let spacing = 0;
+  const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(Math.abs(value) < 0.01 ? 6 : 2);
   function drawMarks() {
-    const first = Math.min(...bars.keys());
-    const shown = [...trades.values()].filter((trade) => trade.time >= first).sort((a, b) => a.time - b.time);
-    markers.setMarkers(shown.map((trade) => trade.side === "buy"
-      ? { time: seconds(trade.time), position: "belowBar", shape: "arrowUp", color: c.text, size: 1 }
-      : { time: seconds(trade.time), position: "aboveBar", shape: "arrowDown", size: 1,
-          color: !trade.pnl ? c.text : trade.pnl.startsWith("−") ? c.down : c.up, text: trade.pnl || "" }));
+    const first = Math.min(...bars.keys()), found = new Map();
+    for (const trade of [...trades.values()].sort((one, other) => one.time - other.time)) {
+      if (trade.time < first) continue;
+      const time = seconds(trade.time), key = `${time} ${trade.side}`, mark = found.get(key) || { time, side: trade.side };
+      if (trade.result !== undefined) mark.result = (mark.result || 0) + trade.result;
+      found.set(key, mark);
+    }
+    spacing = chart.timeScale().options().barSpacing;
+    const apart = Math.ceil(40 / spacing) * step;
+    let labelled = -Infinity;
+    markers.setMarkers([...found.values()].map(({ time, side, result }) => {
+      if (side === "buy") return { time, position: "belowBar", shape: "arrowUp", color: c.text, size: 1 };
+      const says = result !== undefined && time - labelled >= apart;
+      if (says) labelled = time;
+      const color = result === undefined ? c.text : result < 0 ? c.down : c.up;
+      return { time, position: "aboveBar", shape: "arrowDown", size: 1, color, text: says ? signed(result) : "" };
+    }));
     marks.show([...versions.values()]);
   }
   function drawLines() {
@@ -205,6 +250,9 @@
       if (error.again !== false) setTimeout(begin, 3000);
     }
   }
+  chart.timeScale().subscribeVisibleLogicalRangeChange(() => {
+    if (bars.size && Math.abs(chart.timeScale().options().barSpacing / spacing - 1) > 0.1) drawMarks();
+  });
   chart.timeScale().subscribeVisibleLogicalRangeChange(async (range) => {
     if (!range || range.from > 20 || isLoading || isAtEnd || !bars.size) return;
     isLoading = true;
