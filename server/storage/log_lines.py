@@ -56,7 +56,9 @@ def log_line(type_: str, data: Data) -> Line | None:
         level, text = render(data)
     except (AttributeError, TypeError, ValueError):  # not as this version writes it
         level, text = Level.INFO, f"{type_} {json.dumps(dict(data), default=str)}"
-    return level, "".join(c if c.isprintable() else " " for c in text).strip()
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return level, text.strip()
 
 
 def log_lines(

@@ -160,11 +160,8 @@ def _tab_of(connection: Connection, page: BotPage, typed: Typed | None) -> Any:
     before = request.args.get("before", type=int)
     before = before if before is not None and 0 < before < 2**63 else None
     readers: dict[str, Callable[[], Any]] = {
-        "position": lambda: (bot_tabs.order_rows(seen), bot_tabs.decisions_of(connection, seen).why_none),
-        "closed": lambda: (
-            bot_tabs.closed_page(connection, seen, before),
-            bot_tabs.decisions_of(connection, seen).why_none,
-        ),
+        "position": lambda: (bot_tabs.order_rows(seen), bot_tabs.why_none(seen)),
+        "closed": lambda: (bot_tabs.closed_page(connection, seen, before), bot_tabs.why_none(seen)),
         "log": lambda: bot_log.log_view(
             connection,
             seen.row.id,
@@ -211,7 +208,7 @@ def draw_bot(connection: Connection, wanted: LiveRequest, after: int) -> Drawing
 def _live_tab(connection: Connection, page: BotPage) -> Any:
     seen = page.seen
     if page.tab in ("position", "closed"):
-        why = bot_tabs.decisions_of(connection, seen).why_none
+        why = bot_tabs.why_none(seen)
         first = bot_tabs.order_rows(seen) if page.tab == "position" else bot_tabs.closed_page(connection, seen, None)
         return first, why
     if page.tab == "decisions":

@@ -209,7 +209,7 @@ def decisions_of(connection: Connection, seen: BotSeen) -> Decisions:
         last_held_back=str(held_back.data.get("message", "")) if held_back else "",
         last_held_back_ms=held_back.ts if held_back else None,
         rows=tuple(_signal(event) for event in signals),
-        why_none=_why_none(seen, taken, above),
+        why_none=why_none(seen),
     )
 
 
@@ -220,7 +220,9 @@ def _threshold(seen: BotSeen, signals: Sequence[Row[Any]]) -> float | None:
     return None if needs is None else float(needs)
 
 
-def _why_none(seen: BotSeen, taken: int, above: int) -> str:
+def why_none(seen: BotSeen) -> str:
+    """Why no decision has led to anything, in figures."""
+    taken, above = int(seen.beat.get("decisions") or 0), int(seen.beat.get("above_threshold") or 0)
     if seen.run is None:
         return "It has never run. Decisions stand here as soon as one leads to an order."
     if seen.is_archived:
