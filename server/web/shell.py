@@ -34,10 +34,11 @@ class Ribbon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What the frame of a page shows. *halted*: the kill switch is set; *last_event*: where its stream begins."""
+    """What the frame of a page shows. *halted*: who set the kill switch, when and why; *last_event*: where its stream
+    begins."""
 
     ribbon: Ribbon
-    halted: bool
+    halted: str
     clock: str
     user: Caller
     initials: str
@@ -66,7 +67,7 @@ def frame_of(connection: Connection) -> Frame:
     chosen: dict[str, Any] = dict(current_user.row.preferences or {}) if who.by_cookie else {}
     return Frame(
         ribbon=getattr(g, "ribbon", None) or fleet_ribbon([(p.exchange, p.mode, p.name) for p in places]),
-        halted=is_halted(connection),
+        halted=halt_words(connection),
         clock=clock(now),
         user=who,
         initials=who.name[:2].upper(),
@@ -80,9 +81,14 @@ def frame_of(connection: Connection) -> Frame:
     )
 
 
-def is_halted(connection: Connection) -> bool:
-    """Whether the kill switch is set."""
-    return bool(connection.execute(select(KillSwitch.engaged).order_by(KillSwitch.id.desc()).limit(1)).scalar())
+def halt_words(connection: Connection) -> str:
+    """Who set the kill switch, since when and why; empty while it is not set."""
+    table = KillSwitch
+    columns = table.engaged, table.engaged_by, table.engaged_ms, table.reason
+    latch = connection.execute(select(*columns).order_by(table.id.desc()).limit(1)).first()
+    if latch is None or not latch.engaged:
+        return ""
+    return f"by {latch.engaged_by} since {clock(latch.engaged_ms)}: {latch.reason}"
 
 
 def alarms_of(connection: Connection) -> int:

@@ -21,7 +21,7 @@ from server.security.roles import Role, needs
 from server.storage.times import now_ms
 from server.web.hub import Hub, News, StreamsFull, Viewer
 from server.web.live import VIEWS, Drawing, LiveRequest, draw_macro, drawing
-from server.web.shell import alarms_of, is_halted, web
+from server.web.shell import alarms_of, halt_words, web
 
 BEAT_EVERY_S = 5.0
 RETRY_AFTER_S = 10
@@ -51,7 +51,7 @@ def draw(connection: Connection, wanted: LiveRequest, after: int) -> Drawing:
         page = VIEWS[wanted.view](connection, wanted, after)
         if wanted.view in _WITHOUT_FRAME:
             return page
-        halted = is_halted(connection)
+        halted = halt_words(connection)
         frame = {id_: draw_macro("_frame.html", macro, halted) for id_, macro in _FRAME.items()}
         below = {id_: draw_macro("_frame.html", macro, halted) for id_, macro in _FRAME_BELOW.items()}
     data = {"alarms": str(alarms_of(connection))}
