@@ -1,12 +1,13 @@
-"""What the server reads of exchanges' markets: candles, prices and symbols, each asked for once and shared.
+"""What the server reads of exchanges: candles, prices, symbols and balances, each asked for once and shared.
 
-Public data only. One request at a time goes out for each question; its answer is kept as long as it may be shown
-(closed candles for an hour, the newest ones a second, prices ten). An exchange that does not answer is left alone for
-two seconds, and everybody is told since when it is silent.
+Reads only; nothing but a bot sends orders. One request at a time goes out for each question; its answer is kept as
+long as it may be shown (closed candles for an hour, the newest ones a second, prices ten, balances a minute). An
+exchange that does not answer is left alone for two seconds, and everybody is told since when it is silent.
 """
 
 from __future__ import annotations
 
+import hmac
 import threading
 import time
 from collections import OrderedDict
@@ -16,11 +17,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
 
 import requests
 
 from server.storage.times import now_ms
-from shared.errors import FlotillaError, NotFound
+from shared.errors import FlotillaError, NotFound, Refused
 from shared.symbols import SymbolRules
 
 MAX_CANDLES: Final = 1_500
@@ -28,7 +30,8 @@ TIMEOUT_S: Final = 3.0
 _PAGE: Final = 1_000
 _KEPT: Final = 256
 _QUIET_S: Final = 2.0
-_FRESH_S: Final = {"newest": 1.0, "history": 3_600.0, "price": 10.0, "symbols": 600.0}
+_FRESH_S: Final = {"newest": 1.0, "history": 3_600.0, "price": 10.0, "symbols": 600.0, "balances": 60.0}
+_RECV_WINDOW_MS: Final = 5_000
 _NO_SUCH_SYMBOL: Final = -1121
 
 T = TypeVar("T")
@@ -45,6 +48,15 @@ class Bar:
     close: Decimal
     volume: Decimal
     is_closed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetBalance:
+    """What an account holds of one asset; *locked* is tied up in orders."""
+
+    asset: str
+    free: Decimal
+    locked: Decimal
 
 
 class ExchangeSilent(FlotillaError):
@@ -105,6 +117,14 @@ class Market:
         """All symbols that trade there, with their limits, by name. Raises `ExchangeSilent`."""
         return self._ask(("symbols", exchange), lambda: self._fetch_symbols(exchange))
 
+    def balances(self, exchange: str, api_key: str, api_secret: str, after: int = 0) -> tuple[AssetBalance, ...]:
+        """What the account of these keys holds, by asset. Another *after* (the latest fill) is another question.
+
+        Raises `Refused` for keys that the exchange does not take, `ExchangeSilent`.
+        """
+        key = ("balances", exchange, api_key, after)
+        return self._ask(key, lambda: self._fetch_balances(exchange, api_key, api_secret))
+
     def silent_since(self, exchange: str) -> int | None:
         """Since when the exchange gives no answer (UTC ms); None while it does."""
         silent = self._silent.get(exchange)
@@ -138,8 +158,8 @@ class Market:
                     self._answers.popitem(last=False)
             return answer
 
-    def _get(self, exchange: str, path: str, **query: Any) -> Any:
-        """The exchange's answer as JSON. Raises `NotFound` for an unknown symbol, `ExchangeSilent`."""
+    def _get(self, exchange: str, path: str, api_key: str = "", **query: Any) -> Any:
+        """The exchange's answer as JSON. Raises `NotFound`, `Refused` for keys, `ExchangeSilent`."""
         silent = self._silent.get(exchange)
         if silent is not None and time.monotonic() < silent[1]:
             raise ExchangeSilent(exchange, silent[0], silent[2])
@@ -147,7 +167,8 @@ class Market:
         try:
             with requests.Session() as session:
                 session.trust_env = False
-                answer = session.get(url, params=query, timeout=TIMEOUT_S)
+                headers = {"X-MBX-APIKEY": api_key} if api_key else {}
+                answer = session.get(url, params=query, headers=headers, timeout=TIMEOUT_S)
                 document = answer.json()
         except requests.Timeout:
             raise self._fell_silent(exchange, f"no answer within {TIMEOUT_S:g} s") from None
@@ -156,6 +177,9 @@ class Market:
             raise self._fell_silent(exchange, words) from None
         if answer.status_code == 400 and _code(document) == _NO_SUCH_SYMBOL:
             raise NotFound(f"The exchange {exchange} lists no symbol {query.get('symbol')}.")
+        if api_key and answer.status_code in (400, 401, 403):
+            words = str(document.get("msg", "")) if isinstance(document, Mapping) else ""
+            raise Refused(f"The exchange {exchange} refuses these keys: {words or answer.status_code}")
         if answer.status_code != 200:
             raise self._fell_silent(exchange, f"HTTP {answer.status_code}")
         self._silent.pop(exchange, None)
@@ -197,10 +221,21 @@ class Market:
         answer = self._get(exchange, "ticker/price", symbol=symbol)
         return self._read(exchange, lambda: Decimal(answer["price"]))
 
+    def _fetch_balances(self, exchange: str, api_key: str, api_secret: str) -> tuple[AssetBalance, ...]:
+        query = {"omitZeroBalances": "true", "recvWindow": _RECV_WINDOW_MS, "timestamp": now_ms()}
+        signature = hmac.new(api_secret.encode(), urlencode(query).encode(), "sha256").hexdigest()
+        answer = self._get(exchange, "account", api_key, **query, signature=signature)
+        found = self._read(exchange, lambda: [_balance(row) for row in answer["balances"]])
+        return tuple(sorted(found, key=lambda balance: balance.asset))
+
     def _fetch_symbols(self, exchange: str) -> tuple[SymbolRules, ...]:
         answer = self._get(exchange, "exchangeInfo")
         rules = self._read(exchange, lambda: [SymbolRules.from_exchange_info(s) for s in answer["symbols"]])
         return tuple(sorted((r for r in rules if r.status == "TRADING"), key=lambda r: r.symbol))
+
+
+def _balance(row: Any) -> AssetBalance:
+    return AssetBalance(asset=str(row["asset"]), free=Decimal(row["free"]), locked=Decimal(row["locked"]))
 
 
 def _bars(rows: Any) -> list[Bar]:

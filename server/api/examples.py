@@ -177,6 +177,13 @@ CANDLE: dict[str, Any] = {
     "volume": "1.204",
     "closed": True,
 }
+BALANCES: dict[str, Any] = {
+    "credential_id": 1,
+    "name": "simulator account 1",
+    "exchange": "simulator",
+    "balances": [{"asset": "USDC", "free": "9799.42", "locked": "200.58"}],
+    "problem": None,
+}
 PRICE: dict[str, Any] = {"exchange": "simulator", "symbol": "BTCUSDC", "price": "97531.6"}
 SYMBOL: dict[str, Any] = {
     "symbol": "BTCUSDC",
@@ -281,6 +288,7 @@ FillList = list_of(schemas.Fill, FILL)
 EventList = list_of(schemas.Event, EVENT)
 LogLineList = list_of(schemas.LogLine, LOG_LINE)
 CandleList = list_of(schemas.Candle, CANDLE)
+BalancesList = list_of(schemas.AccountBalances, BALANCES)
 SymbolList = list_of(schemas.MarketSymbol, SYMBOL)
 ModelList = list_of(schemas.Model, MODEL)
 StrategyList = list_of(schemas.Strategy, STRATEGY)

@@ -7,12 +7,17 @@ from typing import Any, Literal
 
 from flask import Response, current_app, jsonify
 from pydantic import BaseModel, Field
+from sqlalchemy import Row, func, select
 
-from server.api.examples import CandleList, SymbolList
+from server.api.examples import BalancesList, CandleList, SymbolList
 from server.api.schemas import MarketPrice, Symbol
-from server.api.wire import blueprint, error_response
+from server.api.wire import blueprint, engine, error_response
 from server.market import MAX_CANDLES, Bar, ExchangeSilent, Market
 from server.security.roles import Role, needs
+from server.security.secrets import Vault, open_credential
+from server.storage.engine import read
+from server.storage.models import Credential, Fill
+from shared.errors import FlotillaError
 from shared.intervals import INTERVAL_MS
 from shared.symbols import SymbolRules
 from shared.units import plain
@@ -75,6 +80,29 @@ def get_price(query: PriceQuery) -> Response:
     except ExchangeSilent as silence:
         return _silent(silence)
     return jsonify({"exchange": query.exchange, "symbol": query.symbol, "price": plain(price)})
+
+
+@api.get("/api/balances", responses={200: BalancesList})
+@needs(Role.TRADER)
+def list_balances() -> Response:
+    """What each account holds, at most a minute old; read again after a trade. `problem` says why there is none."""
+    vault: Vault = current_app.extensions["flotilla"].vault
+    with read(engine()) as connection:
+        rows = connection.execute(select(Credential).order_by(Credential.id)).all()
+        latest = connection.execute(select(func.max(Fill.id))).scalar() or 0
+    return jsonify({"items": [_account(row, vault, latest) for row in rows], "next_cursor": None})
+
+
+def _account(row: Row[Any], vault: Vault, latest_fill: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"credential_id": row.id, "name": row.name, "exchange": row.exchange}
+    try:
+        with read(engine()) as connection:
+            api_key, api_secret = open_credential(connection, vault, row.id)
+        held = market().balances(row.exchange, api_key, api_secret, latest_fill)
+    except FlotillaError as error:
+        return found | {"balances": [], "problem": error.message}
+    balances = [{"asset": b.asset, "free": plain(b.free), "locked": plain(b.locked)} for b in held]
+    return found | {"balances": balances, "problem": None}
 
 
 @api.get("/api/market/symbols", responses={200: SymbolList})

@@ -525,3 +525,17 @@ class MarketSymbol(Given):
     min_quantity: str
     max_quantity: str
     min_notional: str
+
+
+class AssetBalance(Given):
+    asset: str
+    free: str
+    locked: str = Field(description="Tied up in orders.")
+
+
+class AccountBalances(Given):
+    credential_id: int
+    name: str
+    exchange: str
+    balances: list[AssetBalance]
+    problem: str | None = Field(description="Why the balances could not be read.")

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import pytest
+import requests
 
 from server.app import create_app
 from server.market import ExchangeSilent, Market
@@ -19,11 +20,11 @@ from server.storage.engine import write
 
 @pytest.fixture
 def ask(settings: Settings, sim_port: int) -> Iterator[Callable[[str], Any]]:
-    """GET as a viewer, of an app whose simulator runs."""
+    """GET as a trader, of an app whose simulator runs."""
     app = create_app(Settings(home=settings.home, database_url=settings.database_url, sim_port=sim_port))
     engine = app.extensions["flotilla"].engine
     with write(engine) as connection:
-        token = issue_api_token(connection, name="reader", role="viewer")[1]
+        token = issue_api_token(connection, name="reader", role="trader")[1]
     client = app.test_client(use_cookies=False)
     yield lambda path: client.get(path, headers={"Authorization": f"Bearer {token}"})
     engine.dispose()
@@ -68,6 +69,27 @@ def test_price_and_symbols(ask: Any):
 )
 def test_what_is_not_there_is_said(ask: Any, query: str, status: int):
     assert ask(f"/api/market/candles?{query}").status_code == status
+
+
+def test_balances_are_those_of_each_account_and_a_problem_names_its_reason(
+    ask: Any, api: Any, sim_port: int, settings: Settings
+):
+    account = requests.post(
+        f"http://127.0.0.1:{sim_port}/sim/accounts", json={"balances": {"USDC": "1000.50"}}, timeout=10
+    ).json()
+    keys = {"api_key": account["api_key"], "api_secret": account["api_secret"]}
+    api.post("/api/credentials", {"exchange": "simulator", "name": "real", **keys})
+    api.post(
+        "/api/credentials", {"exchange": "simulator", "name": "wrong", "api_key": "k" * 20, "api_secret": "s" * 20}
+    )
+
+    items = {item["name"]: item for item in ask("/api/balances").json["items"]}
+
+    assert items["real"]["balances"] == [{"asset": "USDC", "free": "1000.5", "locked": "0"}]
+    assert items["real"]["problem"] is None
+    assert "refuses these keys" in items["wrong"]["problem"]
+    assert account["api_secret"] not in ask("/api/balances").text
+    assert api.get("/api/balances").json["items"][0]["problem"]  # this app's exchange does not answer
 
 
 def test_an_exchange_that_does_not_answer_is_a_503_that_says_since_when(api: Any):
