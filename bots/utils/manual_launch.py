@@ -25,6 +25,7 @@ import requests
 
 from bots.reporters.journal import journal_files
 from bots.utils.run_lock import boot_id
+from shared.halt import HALT_FILE
 from shared.states import RunKind
 from shared.tickets import RunTicket
 
@@ -91,8 +92,11 @@ def take_ticket(wanted: Wanted) -> RunTicket:
         ticket = RunTicket.from_json(answer.content)
     except ValueError:
         raise LaunchRefused(f"{wanted.server} answered with something that is no run ticket.", EXIT_TEMPORARY) from None
-    folder = spool if ticket.kind is RunKind.REMOTE else wanted.home / "journals" / str(wanted.bot_id)
-    return replace(ticket, home=str(folder), server_url=wanted.server)
+    if ticket.kind is RunKind.REMOTE:  # the halt file is of the server's machine; control says the same
+        return replace(ticket, home=str(spool), server_url=wanted.server, halt_file=None)
+    folder = wanted.home / "journals" / str(wanted.bot_id)
+    halt_file = str(wanted.home / HALT_FILE)
+    return replace(ticket, home=str(folder), server_url=wanted.server, halt_file=halt_file)
 
 
 def withdraw(wanted: Wanted) -> threading.Thread:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from bots.utils.manual_launch import LaunchRefused, newest_run, read_options
+from bots.utils import manual_launch
+from bots.utils.manual_launch import LaunchRefused, newest_run, read_options, take_ticket
 from bots.utils.run_lock import take_run_lock
 
 
@@ -65,3 +68,25 @@ def test_a_remote_bot_that_runs_on_this_machine_is_not_asked_for_again(home):
         newest_run(home / "spool", 3)
 
     assert refused.value.exit_code == 73
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "halt_file"),
+    [("manual", "journals/3", "halt"), ("remote", "spool/127.0.0.1_5000/3", None)],
+)
+def test_the_files_of_a_run_are_those_of_this_machine(home, monkeypatch, kind, folder, halt_file):
+    ticket = {
+        "bot_id": 3, "name": "b", "generation": 7, "install": "ab12cd", "strategy": "rsi", "symbol": "BTCUSDT",
+        "exchange": "simulator", "mode": "trade", "interval": "1s", "model": None, "kind": kind,
+        "document": {"control": {"desired": "running"}, "config_version": 1, "config": {}},
+        "endpoints": {"rest": "", "streams": "", "ws_api": ""}, "api_key": "", "api_secret": "", "token": "flb_x",
+        "server_url": "http://elsewhere", "home": "/srv/flotilla/journals/3", "halt_file": "/srv/flotilla/halt",
+    }  # fmt: skip
+    answer = SimpleNamespace(status_code=201, content=json.dumps(ticket).encode())
+    monkeypatch.setattr(manual_launch, "_ask", lambda *_: answer)
+    wanted = read_options(3, None, None, None, {"FLOTILLA_HOME": str(home)})
+
+    taken = take_ticket(wanted)
+
+    assert (taken.home, taken.server_url) == (str(home / folder), "http://127.0.0.1:5000")
+    assert taken.halt_file == (str(home / halt_file) if halt_file else None)
