@@ -87,7 +87,7 @@
       beforeNodeMorphed: (old) => !isTheirs(old),
       beforeNodeRemoved: (old) => !old.matches?.("[data-keep]"),
       beforeAttributeUpdated: (name, node) =>
-        !(name === "open" && node.matches("details, dialog")) && !(name === "aria-busy" && busy.has(node)),
+        !(name === "open" && node.matches("details, dialog")) && name !== "aria-selected" && !busy.has(node),
     },
   };
   function morph(old, html) {
@@ -140,6 +140,7 @@
       if (name === "alarms") document.title = (value ? `(${value}) ` : "") + document.title.replace(/^\(\d+\) /, "");
       document.dispatchEvent(new CustomEvent(`live:${name}`, { detail: value }));
     }
+    document.dispatchEvent(new CustomEvent("live:shown"));
     if (message.order && !isInOrder(message.order) && !refreshed.has(message.order.join())) {
       refreshed.add(message.order.join());  // once: a page may leave out what its stream draws
       refresh();
@@ -174,6 +175,7 @@
     hear(fresh.body.dataset.now);
     lastId = Math.max(lastId, Number(fresh.body.dataset.after) || 0);
     document.title = fresh.title;
+    document.dispatchEvent(new CustomEvent("live:shown"));
   }
 
   // --- the stream -----------------------------------------------------------------------------------------------
@@ -243,6 +245,7 @@
 
   const busy = new Map();
   document.addEventListener("submit", (event) => {
+    if (event.defaultPrevented) return;
     const button = event.submitter || event.target;
     if (busy.has(button)) return event.preventDefault();
     button.setAttribute("aria-busy", "true");

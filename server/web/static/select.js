@@ -71,7 +71,6 @@
     if (event.target.id === "pick-all") for (const box of boxes()) box.checked = event.target.checked;
     if (event.target.matches("#pick-all, td.sel input")) show();
   });
-  new MutationObserver(() => { if (picked().length || !form.hidden) show(); })
-    .observe(document.querySelector("table.fleet tbody") || form, { childList: true });
+  document.addEventListener("live:shown", () => { if (picked().length || !form.hidden) show(); });
   show();
 })();
