@@ -168,33 +168,6 @@ LOG_LINE: dict[str, Any] = {
     "level": "info",
     "text": "Fill: BUY 0.0589 ETHUSDT at 3388.1, fee 0.0000589 ETH, maker, trade 901",
 }
-CANDLE: dict[str, Any] = {
-    "open_ms": 1_795_185_120_000,
-    "open": "97548.1",
-    "high": "97559.8",
-    "low": "97524",
-    "close": "97531.6",
-    "volume": "1.204",
-    "closed": True,
-}
-BALANCES: dict[str, Any] = {
-    "credential_id": 1,
-    "name": "simulator account 1",
-    "exchange": "simulator",
-    "balances": [{"asset": "USDC", "free": "9799.42", "locked": "200.58"}],
-    "problem": None,
-}
-PRICE: dict[str, Any] = {"exchange": "simulator", "symbol": "BTCUSDC", "price": "97531.6"}
-SYMBOL: dict[str, Any] = {
-    "symbol": "BTCUSDC",
-    "base": "BTC",
-    "quote": "USDC",
-    "tick_size": "0.01",
-    "lot_size": "0.00001",
-    "min_quantity": "0.00001",
-    "max_quantity": "9000",
-    "min_notional": "5",
-}
 FIGURES: dict[str, Any] = {
     "trades": 12,
     "wins": 8,
@@ -287,9 +260,6 @@ OrderList = list_of(schemas.Order, ORDER)
 FillList = list_of(schemas.Fill, FILL)
 EventList = list_of(schemas.Event, EVENT)
 LogLineList = list_of(schemas.LogLine, LOG_LINE)
-CandleList = list_of(schemas.Candle, CANDLE)
-BalancesList = list_of(schemas.AccountBalances, BALANCES)
-SymbolList = list_of(schemas.MarketSymbol, SYMBOL)
 ModelList = list_of(schemas.Model, MODEL)
 StrategyList = list_of(schemas.Strategy, STRATEGY)
 CredentialList = list_of(schemas.Credential, CREDENTIAL)
@@ -333,7 +303,6 @@ _EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "totals": FIGURES | {"sharpe": 1.4},
         "by_day": [FIGURES | {"day": "2026-11-20"}],
     },
-    schemas.MarketPrice: PRICE,
     schemas.Ticket: RUN_TICKET,
     schemas.Booked: BOOKED,
     schemas.NewToken: TOKEN | {"token": "fla_Zk3q9d2x…"},

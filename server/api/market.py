@@ -9,8 +9,8 @@ from flask import Response, current_app, jsonify
 from pydantic import BaseModel, Field
 from sqlalchemy import Row, func, select
 
-from server.api.examples import BalancesList, CandleList, SymbolList
-from server.api.schemas import MarketPrice, Symbol
+from server.api.market_schemas import BalancesList, CandleList, MarketPrice, SymbolList
+from server.api.schemas import Symbol
 from server.api.wire import blueprint, engine, error_response
 from server.market import MAX_CANDLES, Bar, ExchangeSilent, Market
 from server.security.roles import Role, needs
