@@ -378,3 +378,39 @@ def test_unknown_values_in_the_address_are_the_usual_page(page: Make, a_running_
     for query in ("tab=nonsense", "i=7m&r=9y", "tab=closed&before=-5", "tab=closed&before=99999999999999999999999",
                   "tab=config&from=x&to=9", "tab=log&level=loud&before=abc"):  # fmt: skip
         assert client.get(f"/bots/{bot_id}?{query}").status_code == 200, query
+
+
+def test_one_position_of_many_can_be_closed_after_its_figures_were_shown(
+    page: Make, a_running_bot: Make, a_position: Make, api: Any
+):
+    bot_id, client = a_running_bot(config={"max_positions": 2}), page("trader")
+    for key in (1, 2):
+        a_position(bot_id, position_key=key, document=HELD, quantity=Decimal("0.013"))
+    first = api.get(f"/api/bots/{bot_id}/positions").json["items"][0]["id"]
+    path = f"/bots/{bot_id}/positions/{first}/close"
+    assert f'href="{path}"' in client.get(f"/bots/{bot_id}").text
+
+    asked = client.get(path).text
+    for text in ("0.013 ETH", "Unrealised", "sold at market", "Cancel"):
+        assert text in asked, text
+    form = {"csrf_token": csrf_token(asked), "key": asked.split('name="key" value="')[1].split('"')[0]}
+    answers = [client.post(path, data=form).status_code for _ in range(2)]
+
+    assert answers == [303, 303]
+    commands = api.get(f"/api/bots/{bot_id}/control").json["commands"]
+    assert [command["verb"] for command in commands] == ["close_position"]
+    assert page("viewer").get(path).status_code == 403
+    assert client.get(f"/bots/{bot_id}/positions/999/close").status_code == 404
+
+
+def test_closing_a_live_position_asks_for_the_bots_name(
+    page: Make, a_running_bot: Make, a_position: Make, observe: Make
+):
+    bot_id, client = a_running_bot(name="live-one"), page("trader")
+    a_position(bot_id, position_key=1, document=HELD)
+    observe(bot_id, exchange="binance")
+    path = f"/bots/{bot_id}/positions/1/close"
+    token = csrf_token(client.get(path).text)
+
+    assert client.post(path, data={"csrf_token": token, "name": "x"}).status_code == 422
+    assert client.post(path, data={"csrf_token": token, "name": "live-one"}).status_code == 303
