@@ -21,6 +21,7 @@ from server.web import (
     sign_in,
     strategies,
     stream,
+    system,
 )
 from server.web.shell import web
 
@@ -43,5 +44,6 @@ __all__ = [
     "sign_in",
     "strategies",
     "stream",
+    "system",
     "web",
 ]
