@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import flash, redirect, render_template, request, url_for
+from flask import flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import Connection, Row, select
 
@@ -23,7 +23,7 @@ from server.storage.strategies import definitions
 from server.web.bot_read import BotSeen
 from server.web.config_form import ConfigForm, ModelChoice, config_form, field_label, read_form, value_text
 from server.web.formats import split_symbol
-from server.web.shell import web
+from server.web.shell import bot_ribbon, web
 from shared.config import config_diff
 from shared.errors import NotFound, PreconditionFailed, Refused
 from shared.states import BotState
@@ -288,6 +288,7 @@ def ask_restore(bot_id: int, version: int) -> ResponseReturnValue:
         earlier = queries.config_of(connection, bot_id, version)
     quote = split_symbol(bot.symbol)[1]
     changes = changes_of(saved, earlier, definitions().get(bot.strategy), quote)
+    g.ribbon = bot_ribbon(bot.exchange, bot.mode)
     return render_template("bot_restore.html", bot=bot, version=version, changes=changes)
 
 
