@@ -170,14 +170,14 @@ def _facts(row: Row[Any]) -> list[tuple[str, str]]:
 
     return [
         ("Bot", row.bot),
-        ("Place", f"{place_of(row.exchange, row.mode)} · {row.exchange}"),
+        ("Place", f"{place_of(row.exchange, row.mode)}, exchange {row.exchange}"),
         ("Quantity", f"{plain(row.quantity)} {base}"),
         ("Entry", "–" if row.entry_price is None else f"{price(row.entry_price)} {quote}"),
         ("Exit", "–" if row.exit_price is None else f"{price(row.exit_price)} {quote}"),
         ("Stop", price_of("stop_price")),
         ("Target", price_of("target_price")),
         ("Fees", f"{plain(row.fees)} {quote}"),
-        ("PnL, net", "open" if row.pnl is None else f"{pnl(row.pnl).text} {quote}"),
+        ("PnL, net", "–" if row.pnl is None else f"{pnl(row.pnl).text} {quote}"),
         ("Exit reason", (row.exit_reason or "–").replace("_", " ")),
         ("Confidence", "–" if row.confidence is None else f"{row.confidence:.3f}"),
         ("Entry logic", row.entry_logic or "–"),

@@ -57,7 +57,8 @@ _WORDS: dict[str, tuple[str, str, str, str]] = {
                    "Look at the account and trade the difference by hand."),
     "position_missing": ("bad", "missing", "What the position held is no longer in the account; its result is not "
                          "complete.", "Find out who moved it; give each bot an account of its own."),
-    "too_small_to_sell": ("warn", "dust", "The rest is kept at cost on the bot's dust account.", "Nothing."),
+    "too_small_to_sell": ("warn", "dust", "The rest is kept at cost on the bot's dust account.",
+                          "There is nothing to do."),
     "fee_not_valued": ("warn", "fee", "A fee in a third asset is not in the result.",
                        "Keep no fee asset in the account, or pay fees in quote."),
     "strategy_failed": ("bad", "strategy", f"No more entries. {_GUARDED}",
