@@ -72,6 +72,7 @@ def main(bots: int, count: int, streams: int, path: str, as_json: bool) -> None:
         stack.enter_context(writing(engine, bots))
         figures: dict[str, Any] = {"bytes": weigh(session, address, path), "bots": bots}
         figures["0 streams"] = measure(session, address, path, count)
+        figures["rss_mib_alone"] = rss_mib(web.pid)
         with listening(session, port, live_address(session, address, path), streams) as heard:
             time.sleep(3)  # what all get at first is over
             began, before = time.monotonic(), (sum(heard), cpu_s(web.pid))
@@ -83,7 +84,7 @@ def main(bots: int, count: int, streams: int, path: str, as_json: bool) -> None:
             time.sleep(5)
             figures["cpu_share_of_streams"] = round((cpu_s(web.pid) - idle) / 5, 3)
             figures["streams_open"] = sum(1 for n in heard if n > 0)
-            figures["rss_mib"] = round(psutil.Process(web.pid).memory_info().rss / 2**20, 1)
+            figures["rss_mib"] = rss_mib(web.pid)
     report(figures, as_json)
 
 
@@ -310,6 +311,11 @@ def live_address(session: requests.Session, address: str, path: str) -> str:
     return found[1].replace("&amp;", "&")
 
 
+def rss_mib(pid: int) -> float:
+    """Resident memory of the process."""
+    return round(psutil.Process(pid).memory_info().rss / 2**20, 1)
+
+
 def cpu_s(pid: int) -> float:
     """Processor time that the process has used."""
     times = psutil.Process(pid).cpu_times()
@@ -337,7 +343,8 @@ def report(figures: dict[str, Any], as_json: bool) -> None:
         f"{'page in all, gzip':28}{sum(weights.values()) / 1024:.1f} KB  "
         + ", ".join(f"{k} {v}" for k, v in weights.items())
     )
-    print(f"{'web process':28}{figures['rss_mib']} MiB, streams use {figures['cpu_share_of_streams']:.0%} of a core")
+    memory = f"{figures['rss_mib_alone']} MiB, with streams {figures['rss_mib']} MiB"
+    print(f"{'web process':28}{memory}; streams use {figures['cpu_share_of_streams']:.0%} of a core")
     print(f"{'streams open':28}{figures['streams_open']}, {figures['stream_bytes_per_s'] / 1024:.1f} KB/s each")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import logging
 import os
 import signal
@@ -70,6 +71,7 @@ from shared.errors import FlotillaError
 
 THREADS = 64
 ENDS_WITHIN_S = 1.5
+OUT_BUFFER_BYTES = 1_000_000
 _M_ARENA_MAX = -8
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 _CSP = (
@@ -180,6 +182,7 @@ def serve(settings: Settings) -> int:
             max_request_body_size=bodies.READ_AWAY_BYTES,
             clear_untrusted_proxy_headers=True,
             channel_request_lookahead=1,  # a client that goes away is noticed while its stream waits
+            outbuf_high_watermark=OUT_BUFFER_BYTES,  # what was sent is given back each time so much has passed
         )
     except OSError as error:
         print(_cannot_listen(settings, error), file=sys.stderr)
@@ -207,6 +210,8 @@ def _keep_memory_small() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
     except (OSError, AttributeError):
         pass  # another C library, which has no such habit
+    gc.collect()
+    gc.freeze()  # what is there by now stays: looking through it again and again would make requests wait
 
 
 def _cannot_listen(settings: Settings, error: OSError) -> str:

@@ -300,7 +300,9 @@ def address(app: Any) -> Iterator[str]:
     with write(engine) as connection:
         an_hour = now_ms() + 3_600_000
         connection.execute(insert(SupervisorBeat).values(id=1, pid=1, started_ms=1, beat_ms=an_hour))
-    server = create_server(app, host="127.0.0.1", port=0, threads=16, channel_request_lookahead=1)
+    server = create_server(
+        app, host="127.0.0.1", port=0, threads=16, channel_request_lookahead=1, outbuf_high_watermark=1_000_000
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.effective_port}"
