@@ -116,7 +116,7 @@ def test_a_newcomer_makes_a_bot_trade_changes_it_and_puts_it_away(visitor: Visit
     close_its_positions(visitor)
     stop_it(visitor, fleet, bot_id)
     archive_it(visitor)
-    for path in ("/strategies", "/models", "/orders", "/system", "/kill", "/account", "/keys"):
+    for path in ("/strategies", "/models", "/orders", "/fills", "/kill", "/menu", "/account", "/keys"):
         visitor.open(path)
         visitor.look(path)
     visitor.open("/nowhere", status=404)
