@@ -24,7 +24,8 @@ _FULFILLED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetQuery:
-    """What the URL asks for. *sort* is a column, with a leading ``-`` from the top down."""
+    """What the URL asks for. *sort* is a column, with a leading ``-`` from the top down; *select* shows a phone the
+    boxes to tick."""
 
     state: str = ""
     place: str = ""
@@ -32,6 +33,7 @@ class FleetQuery:
     tag: str = ""
     q: str = ""
     sort: str = ""
+    select: str = ""
 
     def url(self, **changes: str) -> str:
         """The page with some of it changed."""
@@ -45,7 +47,7 @@ class FleetQuery:
         return bool(self.state or self.place or self.strategy or self.tag or self.q)
 
 
-FIELDS = ("state", "place", "strategy", "tag", "q", "sort")
+FIELDS = ("state", "place", "strategy", "tag", "q", "sort", "select")
 
 
 def fleet_query(given: Callable[[str, str], str]) -> FleetQuery:
@@ -55,6 +57,7 @@ def fleet_query(given: Callable[[str, str], str]) -> FleetQuery:
         values["state"] = ""
     if values["place"] not in PLACES:
         values["place"] = ""
+    values["select"] = "1" if values["select"] else ""
     if values["sort"].removeprefix("-") not in SORTS:
         values["sort"] = ""
     return FleetQuery(**values)

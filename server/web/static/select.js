@@ -20,7 +20,6 @@
   function show() {
     const chosen = picked(), rows = chosen.map(rowOf), all = document.getElementById("pick-all");
     form.hidden = chosen.length === 0;
-    for (const box of boxes()) rowOf(box).setAttribute("aria-selected", String(box.checked));
     if (all) {
       all.hidden = false;
       all.checked = chosen.length > 0 && chosen.length === boxes().length;

@@ -275,7 +275,7 @@ def test_a_halted_bot_says_so_with_its_reason(page: Make, a_bot: Make, observe: 
     assert "/release" in html
 
 
-@pytest.mark.parametrize("path", ["/?state=%00", "/?sort=--", "/?q=%F0%9F%92%A5" + "x" * 5000, "/?tag[]=1&place=%27"])
+@pytest.mark.parametrize("path", ["/?sort=--", "/?q=%F0%9F%92%A5" + "x" * 5000, "/?tag[]=1&place=%27"])
 def test_odd_queries_are_read_as_no_filter(page: Make, a_bot: Make, path: str):
     a_bot()
 
