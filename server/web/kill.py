@@ -140,7 +140,7 @@ def checklist(state: dict[str, Any]) -> list[Step]:
     heard = sum(not bot["note"].startswith("runs, and has not said") for bot in bots)
     open_entries = totals["waiting"] + totals["unknown"]
     asked = totals["cancelled"] + open_entries
-    sold = [bot for bot in bots if bot["positions"]]
+    holding = [bot for bot in bots if bot["positions"]]
     steps = [
         ("New orders blocked", f"{heard} of {totals['bots']} bots", heard == totals["bots"]),
         (
@@ -151,7 +151,9 @@ def checklist(state: dict[str, Any]) -> list[Step]:
         ("Confirmed by each bot", f"{totals['confirmed']} of {totals['bots']}", totals["confirmed"] == totals["bots"]),
     ]
     if state["close_positions"]:
-        steps.append(("Positions sold at market", f"{len(sold)} bots left", not sold))
+        steps.append(
+            ("Positions sold at market", f"{len(holding)} bot{'' if len(holding) == 1 else 's'} left", not holding)
+        )
     made, ready = [], True
     for text, count, is_done in steps:
         made.append(Step(state="done" if is_done and ready else "doing" if ready else "todo", text=text, count=count))

@@ -52,7 +52,7 @@ def test_orders_without_an_answer_are_counted_as_left():
 
 def test_selling_is_a_step_only_where_it_was_asked_for():
     assert len(checklist(a_state({"positions": 1}))) == 4
-    assert checklist(a_state({"positions": 1}, close_positions=True))[3].count == "1 bots left"
+    assert checklist(a_state({"positions": 1}, close_positions=True))[3].count == "1 bot left"
 
 
 # The page
