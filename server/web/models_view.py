@@ -129,7 +129,8 @@ def compared(one: Row[Any], other: Row[Any]) -> list[Measure]:
         ("Decisions scored", ("scores", "rows"), 0, None),
     ):
         values = [_number(_at(row.card or {}, *path)) for row in (one, other)]
-        found.append(_measure(name, values[0], values[1], decimals, more_is_better))
+        judged = more_is_better if one.symbol == other.symbol else None  # of two markets, neither is better
+        found.append(_measure(name, values[0], values[1], decimals, judged))
     found.append(_measure("Trees", one.trees, other.trees, 0, None))
     found.append(_measure("Size, kB", one.size_bytes / 1000, other.size_bytes / 1000, 0, None))
     return found

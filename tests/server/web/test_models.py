@@ -220,6 +220,17 @@ def test_two_models_stand_side_by_side(page: Make, model_text: bytes):
     assert "What #" in text  # the file's own importances
 
 
+def test_of_models_of_two_markets_neither_is_called_better(page: Make, model_text: bytes):
+    client = page()
+    upload(client, model_text, a_card(model_text))
+    upload(client, model_text, a_card(model_text, symbol="BTCUSDT", scores={"auc": 0.64}), symbol="BTCUSDT")
+
+    text = client.get("/models?compare=2&compare=1").text
+
+    assert "different markets, the figures do not compare" in text
+    assert "better" not in text
+
+
 def test_no_query_breaks_the_list(page: Make, a_model: Make):
     a_model()
     client = page()
