@@ -6,7 +6,7 @@ PYTEST_WORKERS ?= 2
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help run test lint bench clean setup setup-dev
+.PHONY: help run test lint bench screenshots clean setup setup-dev
 .NOTPARALLEL:
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test    set up if needed, then check style and types and run all tests"
 	@echo "make lint    style and types only"
 	@echo "make bench   measure what the README states"
+	@echo "make screenshots  take the pictures of the README from a demo fleet of their own"
 	@echo "make clean   remove caches and the virtual environment; keeps var/ (databases, journals, keys)"
 
 setup:
@@ -42,6 +43,9 @@ lint: setup-dev
 
 bench: setup-dev
 	@for file in benchmarks/*.py; do echo "== $$file"; $(PYTHON) "$$file" || exit 1; done
+
+screenshots: setup-dev
+	@$(PYTHON) scripts/screenshots.py
 
 clean:
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
