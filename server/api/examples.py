@@ -166,7 +166,7 @@ LOG_LINE: dict[str, Any] = {
     "run_id": "3.7",
     "type": "fill",
     "level": "info",
-    "text": "Fill: BUY 0.0589 ETHUSDT at 3388.1, fee 0.0000589 ETH, maker, trade 901",
+    "text": "Bought 0.0589 ETHUSDT at 3388.1 as maker, fee 0.0000589 ETH (position #12, trade 901)",
 }
 FIGURES: dict[str, Any] = {
     "trades": 12,

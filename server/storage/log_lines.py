@@ -1,20 +1,22 @@
 """A bot's events as log lines: one readable sentence and a level for each event that a person wants to read.
 
-`log_line` is pure and copes with whatever an older or newer writer put into an event. The API's logs, the command line
-and the pages all show what it says.
+`log_line` is pure and copes with whatever an older or newer writer put into an event. A bot writes a position again
+whenever anything of it changes; `log_lines` leaves out what reads like the line before it. The API's logs, the command
+line and the pages all show what it says.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
-from server.storage.models import Event
+from server.storage.models import Event, TradingOrder
 
 
 class Level(StrEnum):
@@ -33,6 +35,8 @@ _RANK = {level: number for number, level in enumerate(Level)}
 _OTHER_NAMES = {"warn": Level.WARNING, "critical": Level.ERROR, "fatal": Level.ERROR, "exception": Level.ERROR}
 _BATCH = 500
 _MAX_SCANNED = 10_000
+_OLDER_POSITIONS = 50
+_NUMBER = "#"  # where the position's number stands in what a sentence is made of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +51,16 @@ class LogLine:
     text: str
 
 
-def log_line(type_: str, data: Data) -> Line | None:
-    """Level and text of an event; None for one that is no log line, such as a heartbeat."""
+def log_line(type_: str, data: Data, position: int | None = None) -> Line | None:
+    """Level and text of an event; None for one that is no log line, such as a heartbeat.
+
+    *position* is the number by which pages name the position that the event belongs to, where it is known.
+    """
     render = _RENDER.get(type_)
     if render is None:
         return None
     try:
-        level, text = render(data)
+        level, text = render(data if position is None else {**data, _NUMBER: position})
     except (AttributeError, TypeError, ValueError):  # not as this version writes it
         level, text = Level.INFO, f"{type_} {json.dumps(dict(data), default=str)}"
     if not text.isprintable():
@@ -80,10 +87,9 @@ def log_lines(
     needle, scanned = search.casefold(), 0
     while True:
         batch = connection.execute(_events(bot_id, before, after).limit(_BATCH)).all()
-        for row in batch:
+        for row, rendered in _told(connection, bot_id, batch):
             before = row.id
             scanned += 1
-            rendered = log_line(row.type, row.data)
             if rendered is None or _RANK[rendered[0]] < _RANK[level] or needle not in rendered[1].casefold():
                 continue
             if len(found) == limit:
@@ -94,6 +100,31 @@ def log_lines(
             return found, None
         if scanned >= _MAX_SCANNED:
             return found, before
+
+
+def _told(connection: Connection, bot_id: int, batch: Sequence[Row[Any]]) -> list[tuple[Row[Any], Line | None]]:
+    """Each event of *batch*, newest first, with its line; None where it repeats what its position said before."""
+    keys = {key for row in batch if isinstance(key := row.data.get("position_key"), int)}
+    mine = select(TradingOrder.position_key, TradingOrder.id).where(
+        TradingOrder.bot_id == bot_id, TradingOrder.position_key.in_(keys)
+    )
+    numbers = {row.position_key: row.id for row in connection.execute(mine)} if keys else {}
+    older = connection.execute(_older_positions(bot_id, batch[-1].id)).all() if keys else []
+    said: dict[Any, Line | None] = {}
+    told: list[tuple[Row[Any], Line | None]] = []
+    for row in [*reversed(older), *reversed(batch)]:
+        key = row.data.get("position_key")
+        line = log_line(row.type, row.data, numbers.get(key) if isinstance(key, int) else None)
+        if row.type == "position" and isinstance(key, int):
+            line, said[key] = (None if said.get(key) == line else line), line
+        told.append((row, line))
+    return told[len(older) :][::-1]
+
+
+def _older_positions(bot_id: int, before: int) -> Any:
+    """The position events just before a batch: what its first ones may repeat."""
+    wanted = select(Event).where(Event.bot_id == bot_id, Event.type == "position", Event.id < before)
+    return wanted.order_by(Event.id.desc()).limit(_OLDER_POSITIONS)
 
 
 def _events(bot_id: int, before: int | None, after: int | None) -> Any:
@@ -141,40 +172,63 @@ def _config_rejected(data: Data) -> Line:
 
 def _signal(data: Data) -> Line:
     score = "" if data.get("score") is None else f", score {data['score']:.3g}"
-    threshold = "" if data.get("threshold") is None else f" (threshold {data['threshold']:.3g})"
-    return Level.DEBUG, f"Signal {_get(data, 'action')} at {_get(data, 'price')}{score}{threshold}"
+    threshold = "" if data.get("threshold") is None else f" (needs {data['threshold']:.3g})"
+    return Level.DEBUG, f"Decided to {_get(data, 'action')} at {_get(data, 'price')}{score}{threshold}"
 
 
 def _order(data: Data) -> Line:
-    level = Level.WARNING if data.get("status") == "rejected" else Level.INFO
-    price = f" at {data['price']}" if data.get("price") is not None else ""
-    what = f"{_get(data, 'role')} {_get(data, 'side')} {_get(data, 'quantity')} {_get(data, 'symbol')}{price}"
-    part = str(data.get("executed_quantity") or "0")
-    done = f", {part} executed" if part not in ("0", str(data.get("quantity"))) else ""
-    return level, f"Order {_get(data, 'client_order_id')} {_get(data, 'status')}: {what}{done}{_because(data)}"
+    status, role = data.get("status"), str(_get(data, "role"))
+    level = Level.WARNING if status == "rejected" else Level.INFO
+    price = f" at {data['price']}" if data.get("price") is not None else " at market"
+    part, whole = str(data.get("executed_quantity") or "0"), str(_get(data, "quantity"))
+    done = "" if part in ("0", whole) else f", {part} of it executed"
+    what = f"{str(_get(data, 'side')).lower()} {whole} {_get(data, 'symbol')}{price}{done}{_because(data)}"
+    says = _ORDER_SAYS.get(str(status), _words(_get(data, "status")))
+    return level, f"{role.capitalize()} order {says}: {what} ({_whose(data)}order {_get(data, 'client_order_id')})"
+
+
+_ORDER_SAYS = {
+    "new": "rests at the exchange",
+    "unknown": "without an answer, being asked about",
+    "partially_filled": "partly filled",
+    "rejected": "refused",
+}
 
 
 def _fill(data: Data) -> Line:
+    verb = {"BUY": "Bought", "SELL": "Sold"}.get(str(data.get("side")), "Traded")
     maker = "maker" if data.get("is_maker") else "taker"
-    what = f"{_get(data, 'side')} {_get(data, 'quantity')} {_get(data, 'symbol')} at {_get(data, 'price')}"
+    what = f"{verb} {_get(data, 'quantity')} {_get(data, 'symbol')} at {_get(data, 'price')} as {maker}"
     fee = f"fee {_get(data, 'fee')} {_get(data, 'fee_asset')}"
-    return Level.INFO, f"Fill: {what}, {fee}, {maker}, trade {_get(data, 'trade_id')}"
+    return Level.INFO, f"{what}, {fee} ({_whose(data)}trade {_get(data, 'trade_id')})"
 
 
 def _position(data: Data) -> Line:
+    who = f"Position #{data[_NUMBER]}" if _NUMBER in data else f"Position {_get(data, 'position_key')}"
     symbol, quantity = _get(data, "symbol"), _get(data, "quantity")
-    key = f"Position {_get(data, 'position_key')}"
+    why = f": {_words(data['exit_reason'])}" if data.get("exit_reason") else ""
     match data.get("status"):
+        case "pending":
+            return Level.INFO, f"{who} waits for its entry{_entry(data)}"
         case "active":
-            selling = f", selling ({data['exiting']})" if data.get("exiting") else ""
-            return Level.INFO, f"{key} active: {quantity} {symbol} bought at {_get(data, 'entry_price')}{selling}"
+            selling = f", selling: {_words(data['exiting'])}" if data.get("exiting") else ""
+            return Level.INFO, f"{who} holds {quantity} {symbol}, bought at {_get(data, 'entry_price')}{selling}"
         case "closed":
-            result = f"PNL {_get(data, 'pnl')}, fees {_get(data, 'fees')}"
-            why = f" ({data['exit_reason']})" if data.get("exit_reason") else ""
-            return Level.INFO, f"{key} closed: {quantity} {symbol} sold at {_get(data, 'exit_price')}, {result}{why}"
+            sold = f"{quantity} {symbol} sold at {_get(data, 'exit_price')}"
+            return Level.INFO, f"{who} closed{why}; {sold}, PnL {_signed(data.get('pnl'))}, fees {_get(data, 'fees')}"
+        case "cancelled":
+            return Level.INFO, f"{who} cancelled{why}; nothing was bought"
         case status:
-            why = f" ({data['exit_reason']})" if data.get("exit_reason") else ""
-            return Level.INFO, f"{key} {status}: {_get(data, 'side')} {symbol}{why}"
+            return Level.INFO, f"{who} {_words(status)}{why}"
+
+
+def _entry(data: Data) -> str:
+    """``: buy 0.0595 ETHUSDC at 3357.77``, of its first order; empty if the event does not hold it."""
+    leg = next(iter(data.get("legs") or ()), None)
+    if not isinstance(leg, Mapping):
+        return ""
+    price = f" at {leg['price']}" if leg.get("price") is not None else " at market"
+    return f": {str(_get(leg, 'side')).lower()} {_get(leg, 'quantity')} {_get(data, 'symbol')}{price}"
 
 
 def _command_done(data: Data) -> Line:
@@ -217,4 +271,17 @@ def _get(data: Data, name: str) -> Any:
 
 
 def _because(data: Data) -> str:
-    return f": {data['reason']}" if data.get("reason") else ""
+    return f": {_words(data['reason'])}" if data.get("reason") else ""
+
+
+def _words(text: Any) -> str:
+    """A name such as ``entry_timeout`` as people read it; what is a text already stays as it is."""
+    return re.sub(r"^[a-z]+(_[a-z]+)+$", lambda found: found[0].replace("_", " "), str(text))
+
+
+def _signed(amount: Any) -> str:
+    return "?" if amount is None else str(amount) if str(amount).startswith("-") else f"+{amount}"
+
+
+def _whose(data: Data) -> str:
+    return f"position #{data[_NUMBER]}, " if _NUMBER in data else ""

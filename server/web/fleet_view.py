@@ -212,13 +212,14 @@ _KEYS: dict[str, Callable[[Seen, int], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One figure of a place and an asset: a text or an amount with its sign."""
+    """One figure of a place and an asset: a text or an amount with its sign. *hint* says what it is made of."""
 
     place: str
     unit: str
     text: str = ""
     exact: str = ""
     amount: Pnl | None = None
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +245,7 @@ class States:
 def kpis(fleet: Sequence[Seen]) -> list[Kpi]:
     """Equity, PnL today and exposure, each per place and asset: currencies and places are never added up."""
     equity = _summed(fleet, lambda s: s.allocated + Decimal(s.bot["pnl_total"]) + (s.unrealised or ZERO))
+    given = _summed(fleet, lambda s: s.allocated)
     today = _summed(fleet, lambda s: Decimal(s.bot["pnl_today"]))
     exposure = _summed(fleet, lambda s: s.holding.worth if s.holding.worth is not None else s.holding.cost or ZERO)
     lead = next(iter(equity), None)
@@ -253,7 +255,7 @@ def kpis(fleet: Sequence[Seen]) -> list[Kpi]:
             title="Equity",
             counts="Per bot: capital per trade × positions at most, from its config, and what it made since it was "
             "created, open positions included as of its last heartbeat. Not the balance of an exchange account.",
-            lines=tuple(_plain_line(key, amount) for key, amount in equity.items()),
+            lines=tuple(_plain_line(key, amount, f"allocated {_figure(given[key])}") for key, amount in equity.items()),
         ),
         Kpi(
             title="PnL today, net",
@@ -277,8 +279,12 @@ def _summed(fleet: Sequence[Seen], amount: Callable[[Seen], Decimal]) -> dict[tu
     return dict(sorted(sums.items(), key=lambda item: (_PLACES.index(item[0][0]), item[0][1])))
 
 
-def _plain_line(key: tuple[str, str], amount: Decimal) -> Line:
-    return Line(place=key[0], unit=key[1], text=f"{amount:,.2f}".replace("-", "−"), exact=plain(amount))
+def _plain_line(key: tuple[str, str], amount: Decimal, hint: str = "") -> Line:
+    return Line(place=key[0], unit=key[1], text=_figure(amount), exact=plain(amount), hint=hint)
+
+
+def _figure(amount: Decimal) -> str:
+    return f"{amount:,.2f}".replace("-", "−")
 
 
 def states(fleet: Sequence[Seen]) -> States:

@@ -14,8 +14,8 @@ from sqlalchemy import Row
 from server.storage.search import Wanted, day_after_ms, day_ms
 from server.storage.times import iso
 from server.web.formats import Pnl, duration, money, place_of, pnl, price, split_symbol
-from shared.states import OrderState, PositionState, Side
-from shared.units import plain
+from shared.states import OrderState, PositionState, Role, Side
+from shared.units import ZERO, plain
 
 STATES = tuple(state.value for state in PositionState)
 SIDES = tuple(side.value for side in Side)
@@ -133,6 +133,7 @@ class PositionLine:
     quantity: str
     entry: str
     exit: str
+    is_bought: bool
     opened_ms: int
     held: str
     fees: str
@@ -142,8 +143,11 @@ class PositionLine:
 
 
 def position_line(row: Row[Any]) -> PositionLine:
-    """A position as the list shows it."""
+    """A position as the list shows it; of one that bought nothing, what it wanted to buy."""
     base, quote = split_symbol(row.symbol)
+    is_bought = row.quantity > ZERO
+    wanted, limit = (row.quantity, row.entry_price) if is_bought else _wanted(row.document)
+    lasted = "" if row.closed_ms is None else duration(row.closed_ms - row.opened_ms)
     return PositionLine(
         id=row.id,
         bot_id=row.bot_id,
@@ -155,16 +159,23 @@ def position_line(row: Row[Any]) -> PositionLine:
         base=base,
         status=row.status,
         badge=BADGES[PositionState(row.status)],
-        quantity=plain(row.quantity),
-        entry="–" if row.entry_price is None else price(row.entry_price),
+        quantity="–" if wanted is None else plain(wanted),
+        entry="–" if limit is None else price(limit),
         exit="–" if row.exit_price is None else price(row.exit_price),
+        is_bought=is_bought,
         opened_ms=row.opened_ms,
-        held="" if row.closed_ms is None else duration(row.closed_ms - row.opened_ms),
-        fees=money(row.fees),
+        held=lasted and f"{'held' if is_bought else 'waited'} {lasted}",
+        fees=money(row.fees) if is_bought else "–",
         pnl=None if row.pnl is None else pnl(row.pnl),
         percent="" if row.pnl_pct is None else f"{row.pnl_pct * 100:+.3f} %".replace("-", "−"),
         reason=(row.exit_reason or "").replace("_", " "),
     )
+
+
+def _wanted(document: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None]:
+    """Quantity and price of the entry order; None where the document does not say."""
+    entry: Mapping[str, Any] = next((leg for leg in document.get("legs") or () if leg.get("role") == Role.ENTRY), {})
+    return decimal_or_none(entry.get("quantity")), decimal_or_none(entry.get("price"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ def test_a_fill_is_told_with_its_price_fee_and_trade():
 
     line = log_line("fill", to_data(fill))
 
-    assert line == (Level.INFO, "Fill: BUY 0.0589 ETHUSDT at 3388.1, fee 0.0000589 ETH, maker, trade 901")
+    assert line == (Level.INFO, "Bought 0.0589 ETHUSDT at 3388.1 as maker, fee 0.0000589 ETH (trade 901)")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,55 @@ ANYTHING = st.recursive(
     max_leaves=5,
 )
 NAMES = st.sampled_from(["level", "message", "status", "reason", "score", "threshold", "fields", "changed", "code"])
+
+
+LEG = {"side": "BUY", "quantity": "0.06", "price": "3357.77", "status": "intent"}
+POSITION = {"position_key": 7, "symbol": "ETHUSDC", "side": "BUY", "quantity": "0.06", "entry_price": "3357.77"}
+ORDER = {
+    "client_order_id": "f-1-7-e1", "position_key": 7, "symbol": "ETHUSDC", "role": "entry", "side": "BUY",
+    "quantity": "0.06", "price": "3357.77", "executed_quantity": "0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("type_", "more", "text"),
+    [
+        ("position", {"status": "pending", "legs": [LEG]}, "Position #20 waits for its entry: buy 0.06 ETHUSDC at 3357.77"),  # noqa: E501
+        ("position", {"status": "active"}, "Position #20 holds 0.06 ETHUSDC, bought at 3357.77"),
+        (
+            "position",
+            {"status": "active", "exiting": "holding_time"},
+            "Position #20 holds 0.06 ETHUSDC, bought at 3357.77, selling: holding time",
+        ),
+        (
+            "position",
+            {"status": "closed", "exit_price": "3359", "pnl": "0.07", "fees": "0", "exit_reason": "take_profit"},
+            "Position #20 closed: take profit; 0.06 ETHUSDC sold at 3359, PnL +0.07, fees 0",
+        ),
+        (
+            "position",
+            {"status": "cancelled", "exit_reason": "entry_timeout"},
+            "Position #20 cancelled: entry timeout; nothing was bought",
+        ),
+        (
+            "order",
+            {"status": "new"},
+            "Entry order rests at the exchange: buy 0.06 ETHUSDC at 3357.77 (position #20, order f-1-7-e1)",
+        ),
+        (
+            "order",
+            {"status": "cancelled", "reason": "entry_timeout", "executed_quantity": "0.01"},
+            "Entry order cancelled: buy 0.06 ETHUSDC at 3357.77, 0.01 of it executed: entry timeout"
+            " (position #20, order f-1-7-e1)",
+        ),
+        ("signal", {"action": "enter", "price": 3357.78, "score": 0.5331, "threshold": 0.5}, "Decided to enter at 3357.78, score 0.533 (needs 0.5)"),  # noqa: E501
+    ],
+)  # fmt: skip
+def test_what_happens_to_a_position_is_told_in_words_with_its_number(type_: str, more: dict[str, Any], text: str):
+    line = log_line(type_, {**(POSITION if type_ == "position" else ORDER), **more}, 20)
+
+    assert line is not None
+    assert line[1] == text
 
 
 @given(type_=st.sampled_from(sorted(PAYLOADS)), data=st.dictionaries(NAMES, ANYTHING))
@@ -130,6 +179,48 @@ def test_what_is_newer_than_a_line_can_be_asked_for(api: Any, a_bot: Make, said:
     said(bot_id, "info two", "info three", first_seq=2)
 
     assert texts(api.get(f"/api/bots/{bot_id}/logs?after={last['id']}")) == ["three", "two"]
+
+
+@pytest.fixture
+def positions_told(engine: Any) -> Make:
+    """Add events of positions of a bot: each ``(key, status)``."""
+
+    def add(bot_id: int, *told: tuple[int, str], first_seq: int = 1) -> None:
+        rows = [
+            {
+                "bot_id": bot_id,
+                "run_id": f"{bot_id}.1",
+                "seq": seq,
+                "ts": 1000 + seq,
+                "type": "position",
+                "data": {**POSITION, "position_key": key, "status": status},
+            }
+            for seq, (key, status) in enumerate(told, first_seq)
+        ]
+        with write(engine) as connection:
+            connection.execute(insert(Event), rows)
+
+    return add
+
+
+def test_a_position_that_is_written_again_unchanged_makes_no_second_line(
+    api: Any, a_bot: Make, positions_told: Make, a_position: Make
+):
+    bot_id, key, position_id = a_bot(), 7, 1
+    a_position(bot_id, position_key=key)
+    positions_told(bot_id, (key, "pending"), (9, "pending"), (key, "pending"), (key, "active"), (key, "active"))
+    logs = f"/api/bots/{bot_id}/logs"
+
+    lines = texts(api.get(logs))
+
+    assert lines == [
+        f"Position #{position_id} holds 0.06 ETHUSDC, bought at 3357.77",
+        "Position 9 waits for its entry",
+        f"Position #{position_id} waits for its entry",
+    ]
+    newest = api.get(logs).json["items"][0]["id"]
+    positions_told(bot_id, (key, "active"), (9, "pending"), first_seq=6)
+    assert texts(api.get(f"{logs}?after={newest}")) == []
 
 
 def test_a_rare_line_is_found_behind_many_others(api: Any, a_bot: Make, said: Make):

@@ -92,6 +92,24 @@ def test_a_line_shows_result_reason_and_prices(page: Make, positions: tuple[int,
         assert text in html
 
 
+def test_a_position_that_bought_nothing_shows_what_it_wanted_and_how_long_it_waited(
+    page: Make, a_bot: Make, a_position: Make
+):
+    leg = {"role": "entry", "quantity": "0.0595", "price": "3357.77"}
+    a_position(
+        a_bot(), position_key=NOON, status="cancelled", quantity=Decimal(0), fees=Decimal(0), entry_price=None,
+        closed_ms=NOON + 10_000, exit_reason="entry_timeout", document={"legs": [leg]},
+    )  # fmt: skip
+
+    html = page().get("/orders").text
+
+    assert "waited 10 s" in html
+    assert re.search(r'class="num muted[^>]*>0\.0595<', html)
+    assert re.search(r'data-l="Wanted at"[^>]*>3,357\.77<', html)
+    assert ">0.00<" not in html
+    assert "held 10 s" not in html
+
+
 def test_pages_go_on_after_the_last_row_whatever_came_meanwhile(page: Make, a_bot: Make, a_position: Make):
     bot_id = a_bot()
     for n in range(60):
