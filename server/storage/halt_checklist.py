@@ -27,17 +27,17 @@ _COUNTED = ("cancelled", "waiting", "unknown", "positions", "without_stop")
 
 def document(connection: Connection, file: Path) -> dict[str, Any]:
     """The state of the kill switch and, while it is engaged, its checklist."""
-    latch, order = kill_switch.state(connection), halt_order(file.read_bytes)
-    engaged = latch.engaged or order is not None
-    bots = _checklist(connection, latch.engaged_ms or 0) if engaged else []
+    row, order = kill_switch.state(connection), halt_order(file.read_bytes)
+    latch = kill_switch.in_force(row, order, file)
+    bots = _checklist(connection, latch.engaged_ms or 0) if latch.engaged else []
     return {
-        "engaged": engaged,
-        "in_database": latch.engaged,
+        "engaged": latch.engaged,
+        "in_database": row.engaged,
         "in_file": order is not None,
         "number": latch.number,
-        "close_positions": engaged and (latch.close_positions or (order is not None and order.close_positions)),
-        "reason": latch.reason if latch.engaged or order is None else order.reason,
-        "engaged_by": latch.engaged_by if latch.engaged or order is None else order.by,
+        "close_positions": latch.engaged and latch.close_positions,
+        "reason": latch.reason,
+        "engaged_by": latch.engaged_by,
         "engaged_at": iso(latch.engaged_ms),
         "released_by": latch.released_by,
         "released_at": iso(latch.released_ms),
@@ -96,8 +96,14 @@ def _line(
 
 
 def _cancelled(connection: Connection, since_ms: int) -> Counter[int]:
-    """Entry orders that ended by a cancel since then."""
-    changes = select(Event.bot_id, Event.data).where(Event.type == OrderChange.type, Event.ts >= since_ms)
+    """Entry orders that ended by a cancel since then. Reads no event older than that but one per bot."""
+    orders = select(Event.id).where(Event.bot_id == Bot.id, Event.type == OrderChange.type)
+    older = orders.where(Event.ts < since_ms).order_by(Event.id.desc()).limit(1).correlate(Bot).scalar_subquery()
+    changes = (
+        select(Event.bot_id, Event.data)
+        .join(Bot, Event.bot_id == Bot.id)
+        .where(Bot.archived_ms.is_(None), Event.type == OrderChange.type, Event.id > func.coalesce(older, 0))
+    )
     return Counter(
         row.bot_id
         for row in connection.execute(changes)
@@ -107,6 +113,7 @@ def _cancelled(connection: Connection, since_ms: int) -> Counter[int]:
 
 def _last_words(connection: Connection) -> dict[int, Row[Any]]:
     """What each bot said last about being halted."""
-    newest = select(func.max(Event.id)).where(Event.type == HaltSeen.type).group_by(Event.bot_id)
-    rows = connection.execute(select(Event.bot_id, Event.run_id, Event.data).where(Event.id.in_(newest)))
-    return {row.bot_id: row for row in rows}
+    said = select(func.max(Event.id)).where(Event.bot_id == Bot.id, Event.type == HaltSeen.type)
+    newest = said.correlate(Bot).scalar_subquery()
+    words = select(Event.bot_id, Event.run_id, Event.data).join(Bot, Event.id == newest)
+    return {row.bot_id: row for row in connection.execute(words.where(Bot.archived_ms.is_(None)))}

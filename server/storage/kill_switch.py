@@ -55,6 +55,29 @@ def state(connection: Connection) -> Latch:
     return Latch() if row is None else Latch(**{n: getattr(row, n) for n in Latch.__dataclass_fields__})
 
 
+def in_force(row: Latch, order: HaltOrder | None, file: Path) -> Latch:
+    """The latch as it holds: *row*, and what *file* orders where it halts alone or asks for more."""
+    if order is None:
+        return row
+    if row.engaged:
+        return replace(row, close_positions=row.close_positions or order.close_positions)
+    return replace(
+        row,
+        engaged=True,
+        close_positions=order.close_positions,
+        engaged_ms=order.at_ms or _changed_ms(file),
+        engaged_by=order.by,
+        reason=order.reason,
+    )
+
+
+def _changed_ms(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return now_ms()
+
+
 def halt(
     connection: Connection, file: Path, author: Author, reason: str | None = None, *, close_positions: bool = False
 ) -> Latch:

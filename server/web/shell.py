@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, g
+from flask import Blueprint, current_app, g
 from flask_login import current_user
 from sqlalchemy import Connection, func, select
 
 from server.api.wire import caller, engine
 from server.security.accounts import THEMES, UP_DOWN
 from server.security.roles import Caller
+from server.settings import Settings
+from server.storage import kill_switch
 from server.storage.engine import read
-from server.storage.models import Bot, Event, KillSwitch
+from server.storage.models import Bot, Event
 from server.storage.times import now_ms
 from server.web.formats import clock, duration, place_of
+from shared.halt import halt_order
 from shared.states import BotState
 
 web = Blueprint("web", __name__)
@@ -82,13 +85,13 @@ def frame_of(connection: Connection) -> Frame:
 
 
 def halt_words(connection: Connection) -> str:
-    """Who set the kill switch, since when and why; empty while it is not set."""
-    table = KillSwitch
-    columns = table.engaged, table.engaged_by, table.engaged_ms, table.reason
-    latch = connection.execute(select(*columns).order_by(table.id.desc()).limit(1)).first()
-    if latch is None or not latch.engaged:
+    """Who set the kill switch, since when and why; empty while neither its row nor its file halts."""
+    settings: Settings = current_app.extensions["flotilla"].settings
+    file = settings.halt_file
+    latch = kill_switch.in_force(kill_switch.state(connection), halt_order(file.read_bytes), file)
+    if not latch.engaged:
         return ""
-    return f"by {latch.engaged_by} since {clock(latch.engaged_ms)}: {latch.reason}"
+    return f"by {latch.engaged_by} since {clock(latch.engaged_ms or 0)}: {latch.reason}"
 
 
 def alarms_of(connection: Connection) -> int:

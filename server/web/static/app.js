@@ -108,19 +108,36 @@
     return [part.querySelector(".name")?.textContent, part.querySelector(".pill")?.textContent];
   }
 
-  const refreshed = new Set();
-  function isInOrder(order) {
-    const known = new Set(order);
+  let order = null, inVain = null, isFollowing = false;
+  function isInOrder(ids) {
+    const known = new Set(ids);
     let before = null;
-    for (const id of order) {
+    for (const id of ids) {
       const part = byId(id);
       if (!part || (before && !(before.compareDocumentPosition(part) & Node.DOCUMENT_POSITION_FOLLOWING))) return false;
-      for (const other of part.parentElement.children) {
-        if (other.id && other.tagName === part.tagName && !known.has(other.id) && part.parentElement.matches("tbody, ul, ol")) return false;
-      }
       before = part;
     }
-    return true;
+    // The stream names every row: one that it does not name has left, though none may be left beside it.
+    return [...document.querySelectorAll("main tbody > [id]")].every((row) => known.has(row.id));
+  }
+  // Fetch the page until it has the stream's order. A page may leave out what its stream draws: an order that a fresh
+  // page does not have either is not asked for again, until there was another.
+  async function follow(ids) {
+    order = ids;
+    if (order.join() !== inVain) inVain = null;
+    if (isFollowing) return;
+    isFollowing = true;
+    try {
+      while (order.join() !== inVain && !isInOrder(order)) {
+        const asked = order;
+        await refresh();
+        if (!isInOrder(asked)) inVain = asked.join();
+      }
+    } catch {
+      lose();
+    } finally {
+      isFollowing = false;
+    }
   }
 
   function show(message) {
@@ -141,10 +158,7 @@
       document.dispatchEvent(new CustomEvent(`live:${name}`, { detail: value }));
     }
     document.dispatchEvent(new CustomEvent("live:shown"));
-    if (message.order && !isInOrder(message.order) && !refreshed.has(message.order.join())) {
-      refreshed.add(message.order.join());  // once: a page may leave out what its stream draws
-      refresh();
-    }
+    if (message.order) follow(message.order);
   }
   function append(place, html) {
     if (!place) return;

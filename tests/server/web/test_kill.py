@@ -10,7 +10,12 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
+from server.security.roles import Role
+from server.storage.engine import read
 from server.web.kill import checklist
+from server.web.live import LiveRequest
+from server.web.stream import draw
+from shared.halt import HaltOrder
 
 Make = Callable[..., Any]
 
@@ -134,6 +139,26 @@ def test_a_busy_database_does_not_keep_it_from_working(
 
     assert answer.status_code == 303
     assert b"now" in settings.halt_file.read_bytes()
+
+
+def test_the_file_alone_is_shown_on_every_page(page: Make, settings: Any):
+    settings.halt_file.touch()
+    client = page("viewer")
+
+    system = client.get("/system").text
+
+    assert "Ready, not set" not in system
+    assert "HALTED" in system
+    assert "by the halt file since" in client.get("/").text
+
+
+def test_a_stream_tells_the_file_alone_too(app: Any, settings: Any, engine: Engine):
+    settings.halt_file.write_bytes(HaltOrder(by="ana", reason="odd", at_ms=86_400_000).to_json())
+    with app.test_request_context("/"), read(engine) as connection:
+        parts = draw(connection, LiveRequest(view="kill", role=Role.VIEWER), 0).parts
+
+    assert "by ana since 1970-01-02 00:00:00 UTC: odd" in parts["halted"]
+    assert "Halted · release…" in parts["kill"]
 
 
 def test_a_viewer_sees_the_state_and_changes_nothing(page: Make, settings: Any):

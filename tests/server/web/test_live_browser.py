@@ -84,6 +84,36 @@ def test_a_bot_that_came_and_one_that_went_are_shown_without_reloading(
     assert page.evaluate("window.mark") == 1
 
 
+def test_the_last_bot_that_leaves_a_filter_leaves_the_page(open_page: Make, bot: int, observe: Make):
+    observe(bot, status="error", status_reason="crash loop")
+    page = open_page()
+    page.goto(page.url + "?state=attention")
+    expect(page.locator(f"#bot-{bot}")).to_be_visible()
+    is_live(page)
+
+    observe(bot, status="running", status_reason=None)
+
+    expect(page.get_by_text("No bot matches")).to_be_visible(timeout=SLOW_MS)
+    expect(page.locator(f"#bot-{bot}")).to_have_count(0)
+
+
+def test_a_bot_that_leaves_a_filter_again_and_again_leaves_the_page_each_time(
+    open_page: Make, bot: int, a_bot: Make, observe: Make
+):
+    running = {"desired_state": "running", "status": "running", "heartbeat_ms": now_ms() + 3_600_000}
+    observe(a_bot(name="stays"), **running)
+    observe(bot, **running)
+    page = open_page()
+    page.goto(page.url + "?state=running")
+    is_live(page)
+
+    for _ in range(2):
+        observe(bot, status="error")
+        expect(page.locator(f"#bot-{bot}")).to_have_count(0, timeout=SLOW_MS)
+        observe(bot, status="running")
+        expect(page.locator(f"#bot-{bot}")).to_be_visible(timeout=SLOW_MS)
+
+
 def test_what_somebody_is_doing_stays_as_it_is(open_page: Make, bot: int, observe: Make):
     page = open_page(760)
     is_live(page)
