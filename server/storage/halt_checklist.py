@@ -58,7 +58,8 @@ def _checklist(connection: Connection, since_ms: int) -> list[dict[str, Any]]:
     for row in connection.execute(select(table.bot_id, table.document).where(table.status.in_(OPEN))):
         positions.setdefault(row.bot_id, []).append(row)
     unread = set(connection.execute(select(JournalOffset.bot_id).where(JournalOffset.done.is_(False))).scalars())
-    cancelled, said = _cancelled(connection, since_ms), _last_words(connection)
+    ids = [bot.id for bot in bots]
+    cancelled, said = _cancelled(connection, ids, since_ms), _last_words(connection, ids)
     return [
         _line(bot, [p.document for p in positions[bot.id]], cancelled[bot.id], said.get(bot.id), bot.id in unread)
         for bot in bots
@@ -95,14 +96,14 @@ def _line(
     }
 
 
-def _cancelled(connection: Connection, since_ms: int) -> Counter[int]:
+def _cancelled(connection: Connection, ids: Sequence[int], since_ms: int) -> Counter[int]:
     """Entry orders that ended by a cancel since then. Reads no event older than that but one per bot."""
     orders = select(Event.id).where(Event.bot_id == Bot.id, Event.type == OrderChange.type)
     older = orders.where(Event.ts < since_ms).order_by(Event.id.desc()).limit(1).correlate(Bot).scalar_subquery()
     changes = (
         select(Event.bot_id, Event.data)
         .join(Bot, Event.bot_id == Bot.id)
-        .where(Bot.archived_ms.is_(None), Event.type == OrderChange.type, Event.id > func.coalesce(older, 0))
+        .where(Bot.id.in_(ids), Event.type == OrderChange.type, Event.id > func.coalesce(older, 0))
     )
     return Counter(
         row.bot_id
@@ -111,9 +112,9 @@ def _cancelled(connection: Connection, since_ms: int) -> Counter[int]:
     )
 
 
-def _last_words(connection: Connection) -> dict[int, Row[Any]]:
+def _last_words(connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
     """What each bot said last about being halted."""
     said = select(func.max(Event.id)).where(Event.bot_id == Bot.id, Event.type == HaltSeen.type)
     newest = said.correlate(Bot).scalar_subquery()
     words = select(Event.bot_id, Event.run_id, Event.data).join(Bot, Event.id == newest)
-    return {row.bot_id: row for row in connection.execute(words.where(Bot.archived_ms.is_(None)))}
+    return {row.bot_id: row for row in connection.execute(words.where(Bot.id.in_(ids)))}

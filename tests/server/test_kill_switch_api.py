@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -11,13 +12,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine, insert
+from sqlalchemy.event import listen, remove
 
 from server.cli.root import cli
 from server.settings import Settings
-from server.storage import kill_switch
+from server.storage import halt_checklist, kill_switch
 from server.storage.engine import read, write
 from server.storage.models import Event
-from shared.halt import halt_order
+from server.storage.times import iso, now_ms
+from shared.halt import HaltOrder, halt_order
 
 Make = Callable[..., Any]
 WHY = {"reason": "odd fills"}
@@ -191,6 +194,46 @@ def test_a_running_bot_is_confirmed_by_its_own_word_in_its_present_run(
 
     observe(bot_id, run_id=f"{bot_id}.1")
     assert api.get("/api/system/halt").json["totals"]["confirmed"] == 1
+
+
+def test_the_file_alone_counts_what_was_cancelled_since_it_was_made(
+    api: Any, engine: Engine, a_bot: Make, settings: Settings
+):
+    bot_id = a_bot()
+    api.post("/api/system/halt", WHY)
+    api.post("/api/system/release", WHY)
+    made_ms = now_ms()
+    for seq, ts in enumerate((made_ms - 10, made_ms - 5, made_ms + 60_000)):
+        say(engine, bot_id, "order", seq + 1, ts=ts, role="entry", status="cancelled")
+
+    settings.halt_file.write_bytes(HaltOrder(at_ms=made_ms).to_json())
+    ordered = api.get("/api/system/halt").json
+    settings.halt_file.write_bytes(b"")
+    os.utime(settings.halt_file, (made_ms / 1000, made_ms / 1000))
+    touched = api.get("/api/system/halt").json
+
+    for state in (ordered, touched):
+        assert (state["in_database"], state["totals"]["cancelled"]) == (False, 1)
+        assert state["engaged_at"][:19] == iso(made_ms)[:19]
+
+
+def test_the_checklist_reads_events_over_an_index(engine: Engine, a_bot: Make):
+    a_bot()
+    a_bot(name="other")
+    plans = []
+
+    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "FROM events" in statement and not statement.startswith("EXPLAIN"):
+            plan = connection.connection.driver_connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append(" / ".join(row[3] for row in plan))
+
+    with read(engine) as connection:
+        listen(engine, "before_cursor_execute", explain)
+        halt_checklist._checklist(connection, 5)
+    remove(engine, "before_cursor_execute", explain)
+
+    assert len(plans) == 2
+    assert all("SEARCH events" in plan and "SCAN events" not in plan for plan in plans), plans
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
