@@ -8,6 +8,7 @@ client that takes nothing, which comes back with the last event id it has, and m
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import time
@@ -32,6 +33,7 @@ MAX_VIEWERS = 40
 MAX_WAITING = 500
 SUPERVISOR_SILENT_MS = 15_000
 _LOOK_EVERY_S = 0.25
+_DRAW_AFTER_S = 0.249
 _DRAW_EVERY_S = 2.0
 _CHECK_EVERY_S = 2.0
 _LARGEST_SHARE = 0.25
@@ -70,6 +72,8 @@ class Viewer:
     token_id: int | None
     last_id: int
     is_over: bool = False
+    is_due: bool = True
+    drawn_at: float = -math.inf
     trouble: str | None = None
     ready: threading.Event = field(default_factory=threading.Event)
     _order: tuple[str, ...] | None = None
@@ -113,9 +117,11 @@ class Viewer:
             self.trouble = trouble
             self._add(News(upto=self.last_id, order=None, parts={}, added={}, data={}, trouble=trouble))
 
-    def wants(self, newest: int) -> bool:
-        """Whether it was offered nothing yet, or has not had all events up to *newest*."""
-        return self._order is None or self.last_id < newest
+    def is_next(self, now: float, newest: int) -> bool:
+        """Whether to draw for it now: it has not had all events up to *newest*, or something changed; however often
+        others make the hub look, what it had last is some time ago."""
+        is_behind = self.is_due or self.last_id < newest
+        return is_behind and not self.is_full and now >= self.drawn_at + _DRAW_AFTER_S
 
     @property
     def is_full(self) -> bool:
@@ -230,14 +236,18 @@ class Hub:
 
     def _tell(self, viewers: Sequence[Viewer], look: _Look, now: float) -> None:
         try:
-            is_due = look.is_due(now)
-            viewers = [v for v in viewers if (is_due or v.wants(self._newest)) and not v.is_full]
+            if look.is_due(now):
+                for viewer in viewers:
+                    viewer.is_due = True
+            viewers = [viewer for viewer in viewers if viewer.is_next(now, self._newest)]
             if not viewers:
                 return
             with self._context(), read(self._engine) as connection:
                 self._newest = newest = connection.execute(select(func.max(Event.id))).scalar() or 0
                 trouble = _trouble(connection)
-                for viewer in viewers:  # a number from a database that was replaced by an older copy
+                for viewer in viewers:
+                    viewer.drawn_at, viewer.is_due = now, False
+                    # The number may be from a database that was replaced by an older copy.
                     viewer.last_id = min(viewer.last_id, newest)
                 for (request, after), sharing in _grouped(viewers):
                     self._show(connection, request, after, newest, trouble, sharing)
@@ -245,6 +255,7 @@ class Hub:
             log.warning("live_drawing_failed", error=str(error).splitlines()[0])
             look.forget()
             for viewer in viewers:
+                viewer.is_due = True
                 viewer.worry("The database cannot be read just now; the figures are as they were.")
 
     def _show(
@@ -272,7 +283,9 @@ class Hub:
         for viewer in sharing:
             viewer.offer(drawing, newest if drawing.upto is None else drawing.upto, trouble)
         if drawing.upto is not None and drawing.upto < newest:
-            self._wake.set()  # there is more
+            for viewer in sharing:  # there is more, and it is wanted at once
+                viewer.is_due, viewer.drawn_at = True, -math.inf
+            self._wake.set()
 
 
 def _grouped(viewers: Sequence[Viewer]) -> Iterator[tuple[tuple[LiveRequest, int], list[Viewer]]]:

@@ -173,3 +173,24 @@ def test_a_viewer_sees_the_state_and_changes_nothing(page: Make, settings: Any):
 def test_nothing_is_set_without_the_token(page: Make, settings: Any):
     assert page("trader").post("/kill", data={"reason": "x"}).status_code == 403
     assert not settings.halt_file.exists()
+
+
+@pytest.mark.browser
+def test_enter_in_a_reason_neither_sells_nor_releases(open_page: Make, settings: Any):
+    tab = open_page()
+    tab.goto(tab.url + "kill")
+    tab.get_by_label("Also close positions at market").check()
+    tab.get_by_label("Reason").fill("half a thought")
+    tab.keyboard.press("Enter")
+    tab.goto(tab.url)
+    assert not settings.halt_file.exists()
+
+    tab.get_by_role("button", name="Halt all trading now").click()
+    tab.get_by_label("Reason").fill("half a thought")
+    tab.keyboard.press("Enter")
+    tab.goto(tab.url)
+
+    assert settings.halt_file.exists()
+    tab.get_by_label("Reason").fill("found it")
+    tab.get_by_role("button", name="Release the kill switch").click()
+    tab.get_by_text("The kill switch is released").wait_for()

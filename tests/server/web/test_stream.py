@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -358,6 +359,43 @@ def test_the_thread_ends_with_the_last_stream_and_another_begins_with_the_next(a
         assert viewer.take(DEADLINE_S) is not None
         hub.leave(viewer)
         wait_until(lambda: hub._thread is None, "the hub's thread to end")
+
+
+def test_however_many_others_come_a_page_is_drawn_at_most_four_times_a_second(
+    app: Any, hub: Any, a_bot: Make, observe: Make, monkeypatch: pytest.MonkeyPatch
+):
+    from server.security.roles import Role
+    from server.web.live import LiveRequest
+
+    bot_id, mine = a_bot(), LiveRequest(view="fleet", role=Role.ADMIN)
+    others = LiveRequest(view="kill", role=Role.ADMIN)
+    drawn: list[float] = []
+    draw = hub._draw
+
+    def noting(connection: Any, wanted: LiveRequest, after: int) -> Any:
+        if wanted == mine:
+            drawn.append(time.monotonic())
+        return draw(connection, wanted, after)
+
+    monkeypatch.setattr(hub, "_draw", noting)
+    viewer = hub.join(mine, None, 0)
+    assert viewer.take(DEADLINE_S) is not None
+    deadline, number, last = time.monotonic() + DEADLINE_S, 0, None
+    while len(drawn) < 8:
+        assert time.monotonic() < deadline
+        number += 1
+        observe(bot_id, status_reason=f"change {number}")
+        other = hub.join(others, None, 0)
+        assert other.take(DEADLINE_S) is not None  # at once, whatever the first one waits for
+        hub.leave(other)
+    observe(bot_id, status_reason="the last one")
+    while last is None or "the last one" not in last.parts.get(f"bot-{bot_id}", ""):
+        last = viewer.take(DEADLINE_S)
+    hub.leave(viewer)
+
+    assert min(after - before for before, after in pairwise(drawn)) > 0.2
+    assert (len(drawn) - 1) / 4 <= drawn[-1] - drawn[0] + 0.2
+    assert number > len(drawn), "nobody came in between"
 
 
 def test_a_client_that_goes_away_frees_its_place_at_once(address: str, hub: Any):
