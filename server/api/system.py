@@ -48,7 +48,7 @@ def halt_all(body: HaltBody) -> tuple[Response, int]:
     except (OperationalError, PoolTimeout):
         # The file alone halts every bot of this machine; the supervisor writes the row once it can.
         order = HaltOrder(by=author.name, reason=body.reason, at_ms=now_ms(), close_positions=body.close_positions)
-        kill_switch.write_file(file, order)
+        kill_switch.engage_file(file, order)
         raise
     return jsonify(document), status
 

@@ -28,9 +28,8 @@ def halt(reason: str, close_positions: bool) -> None:
     """
     settings, author = load_settings(), _author()
     settings.make_home()
-    if not settings.halt_file.exists():  # at once, whatever the database does
-        order = HaltOrder(by=author.name, reason=reason, at_ms=now_ms(), close_positions=close_positions)
-        kill_switch.write_file(settings.halt_file, order)
+    order = HaltOrder(by=author.name, reason=reason, at_ms=now_ms(), close_positions=close_positions)
+    kill_switch.engage_file(settings.halt_file, order)  # at once, whatever the database does
     try:
         with _database(settings) as connection:
             kill_switch.halt(connection, settings.halt_file, author, reason, close_positions=close_positions)

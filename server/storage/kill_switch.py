@@ -8,6 +8,7 @@ undoes a release. A release clears both.
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,7 @@ def halt(
     order = HaltOrder(by=author.name, reason=why, at_ms=now_ms(), close_positions=close_positions)
     if before.engaged:
         order = replace(before.order, close_positions=before.close_positions or close_positions)
-    write_file(file, order)
-    _engage(connection, before, order)
+    _engage(connection, before, engage_file(file, order))
     audit.note(
         connection, author, "system.halt", target="kill switch", before=_facts(before), after=_facts(state(connection)),
         reason=why,
@@ -99,7 +99,7 @@ def halt(
 def release(connection: Connection, file: Path, author: Author, reason: str) -> Latch:
     """Lift the latch: bots go on as they are wanted to. Raises `Conflict` where it is not engaged."""
     before = state(connection)
-    if not before.engaged and halt_order(file.read_bytes) is None:
+    if not before.engaged and order_in(file) is None:
         raise Conflict("The kill switch is not engaged, so there is nothing to release.")
     file.unlink(missing_ok=True)
     values = {"engaged": False, "released_ms": now_ms(), "released_by": author.name, "release_reason": reason}
@@ -113,8 +113,8 @@ def release(connection: Connection, file: Path, author: Author, reason: str) -> 
 
 
 def keep_alike(connection: Connection, file: Path) -> None:
-    """Make row and file agree: engaged if either is."""
-    row, order = state(connection), halt_order(file.read_bytes)
+    """Make row and file agree: engaged if either is. Raises `OSError` where the file cannot be looked at or written."""
+    row, order = state(connection), order_in(file)
     if row.engaged and (order is None or (row.close_positions and not order.close_positions)):
         write_file(file, row.order)
     elif order is not None and (not row.engaged or (order.close_positions and not row.close_positions)):
@@ -127,24 +127,58 @@ def keep_alike(connection: Connection, file: Path) -> None:
 
 
 def are_alike(connection: Connection, file: Path) -> bool:
-    """Whether `keep_alike` would change nothing; needs no write lock."""
-    row, order = state(connection), halt_order(file.read_bytes)
+    """Whether `keep_alike` would change nothing; needs no write lock. Raises `OSError` as it does."""
+    row, order = state(connection), order_in(file)
     if order is None:
         return not row.engaged
     return row.engaged and row.close_positions == order.close_positions
 
 
+def order_in(file: Path) -> HaltOrder | None:
+    """What the halt file orders; None where there is none. Raises `OSError` where nobody can say whether it is there.
+
+    One that is there and cannot be read engages, as for a bot. But what only could not be looked at, for want of a
+    descriptor or for a fault of the disk, must not latch a fleet until a person releases it.
+    """
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return None
+    return halt_order(file.read_bytes)
+
+
+def engage_file(file: Path, order: HaltOrder) -> HaltOrder:
+    """Engage by the file alone, which halts every bot of this machine; what it orders then.
+
+    A file that is there keeps who engaged it and why, and can only be asked for more.
+    """
+    there = halt_order(file.read_bytes)
+    if there is not None:
+        known = there if there.at_ms else order
+        order = replace(known, close_positions=there.close_positions or order.close_positions)
+    if order != there:
+        write_file(file, order)
+    return order
+
+
 def write_file(file: Path, order: HaltOrder) -> None:
     """Put the halt file in its place, whole or not at all, and on disk when this returns."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = file.with_name(f"{file.name}.{os.getpid()}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.", suffix=".new")
     try:
-        os.write(descriptor, order.to_json())
-        os.fsync(descriptor)
+        with os.fdopen(descriptor, "wb") as new:
+            new.write(order.to_json())
+            new.flush()
+            os.fsync(new.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)  # or a loss of power takes the new name away
     finally:
-        os.close(descriptor)
-    new.replace(file)
+        os.close(folder)
 
 
 def _engage(connection: Connection, before: Latch, order: HaltOrder) -> None:

@@ -102,6 +102,7 @@ class Supervisor:
         self._beats = self._can_judge = True
         self._left = Left()
         self._given_ms: dict[int, int] = {}
+        self._file_fails = False
         self.is_reached = True
         """Whether the last round reached the database."""
 
@@ -115,13 +116,10 @@ class Supervisor:
             heard = self._ingest.step()
             with read(self._engine) as connection:
                 bots = rows.load_bots(connection)
-                alike = kill_switch.are_alike(connection, self._settings.halt_file)
                 self._given_ms = given_ms(connection)
                 to_stop = [bot.id for bot in bots if bot.desired is DesiredState.STOPPED and not bot.is_archived]
                 self._left = Left() if self._ending else what_is_left(connection, to_stop)
-            if not alike:
-                with write(self._engine) as connection:
-                    kill_switch.keep_alike(connection, self._settings.halt_file)
+            self._keep_switch_alike()
             self.is_reached = True
         except SQLAlchemyError as error:
             self.is_reached = False
@@ -133,6 +131,22 @@ class Supervisor:
             except Exception:
                 log.exception("bot_not_looked_after", bot_id=bot.id)
         self._beat(now)
+
+    def _keep_switch_alike(self) -> None:
+        """Row and file of the kill switch; where the file cannot be had, the row goes on by itself."""
+        file = self._settings.halt_file
+        try:
+            with read(self._engine) as connection:
+                alike = kill_switch.are_alike(connection, file)
+            if not alike:
+                with write(self._engine) as connection:
+                    kill_switch.keep_alike(connection, file)
+        except OSError as error:
+            if not self._file_fails:
+                log.error("halt_file_not_kept", file=str(file), reason=error.strerror, remedy="the row still halts")
+            self._file_fails = True
+        else:
+            self._file_fails = False
 
     def is_finished(self) -> bool:
         """When ending: no bot runs any more, and every journal is in the rows."""

@@ -71,7 +71,7 @@ def set_kill() -> ResponseReturnValue:
     except (OperationalError, PoolTimeout):
         # The file alone halts every bot of this machine; the supervisor writes the row once it can.
         order = HaltOrder(by=author.name, reason=reason, at_ms=now_ms(), close_positions=sells)
-        kill_switch.write_file(file, order)
+        kill_switch.engage_file(file, order)
         flash("The database is busy; all bots of this machine are halted by the halt file.", "done")
     return redirect(url_for("web.kill_page"), 303)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import pytest
@@ -117,6 +121,11 @@ def test_a_locked_database_does_not_keep_the_switch_from_working(api: Any, setti
         "odd fills",
     )
 
+    assert api.post("/api/system/halt", {"reason": "panic", "close_positions": True}).status_code == 503
+    assert api.post("/api/system/halt", {"reason": "again"}).status_code == 503
+    state = api.get("/api/system/halt").json
+    assert (state["reason"], state["close_positions"]) == ("odd fills", True)
+
 
 # --- row and file -----------------------------------------------------------------------------------------------------
 
@@ -145,6 +154,87 @@ def test_a_file_that_is_lost_is_written_again_from_the_row(engine: Engine, setti
 
     document = json.loads(settings.halt_file.read_text())
     assert (document["reason"], document["close_positions"]) == ("odd fills", True)
+
+
+def test_a_file_that_cannot_be_looked_at_for_a_moment_latches_nothing(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    def no_descriptor(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", no_descriptor)
+        assert not keep_alike(engine, settings).engaged
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", no_descriptor)
+        with write(engine) as connection, pytest.raises(OSError):
+            kill_switch.keep_alike(connection, settings.halt_file)
+
+    assert not keep_alike(engine, settings).engaged
+
+
+def test_a_file_that_is_there_and_cannot_be_read_latches(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    settings.halt_file.touch()
+
+    def forbidden(*_: Any) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+
+    assert keep_alike(engine, settings).engaged
+
+
+def test_many_may_write_the_file_at_once_and_leave_nothing_else_behind(settings: Settings):
+    orders = [HaltOrder(by=f"person {n}", at_ms=1) for n in range(64)]
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda order: kill_switch.write_file(settings.halt_file, order), orders))
+
+    assert halt_order(settings.halt_file.read_bytes) in orders
+    assert [file.name for file in settings.home.glob("halt*")] == ["halt"]
+
+
+def test_a_file_that_cannot_be_put_in_its_place_leaves_the_old_one_and_no_rest(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    kill_switch.write_file(settings.halt_file, HaltOrder(by="ann", at_ms=1))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("server.storage.kill_switch.os.fsync", full)
+    with pytest.raises(OSError):
+        kill_switch.write_file(settings.halt_file, HaltOrder(by="bob", at_ms=2))
+
+    assert halt_order(settings.halt_file.read_bytes) == HaltOrder(by="ann", at_ms=1)
+    assert [file.name for file in settings.home.glob("halt*")] == ["halt"]
+
+
+def test_a_folder_is_on_disk_with_the_files_new_name(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    synced: list[bool] = []
+    monkeypatch.setattr("server.storage.kill_switch.os.fsync", lambda fd: synced.append(S_ISDIR(os.fstat(fd).st_mode)))
+
+    kill_switch.write_file(settings.halt_file, HaltOrder())
+
+    assert synced == [False, True]
+
+
+def test_the_file_alone_can_only_be_asked_for_more(settings: Settings):
+    first = HaltOrder(by="ann", reason="odd fills", at_ms=1, close_positions=True)
+    kill_switch.engage_file(settings.halt_file, first)
+
+    assert kill_switch.engage_file(settings.halt_file, HaltOrder(by="bob", reason="panic", at_ms=2)) == first
+    assert halt_order(settings.halt_file.read_bytes) == first
+
+    settings.halt_file.write_bytes(HaltOrder(by="ann", at_ms=1).to_json())
+    kill_switch.engage_file(settings.halt_file, HaltOrder(by="bob", at_ms=2, close_positions=True))
+    assert halt_order(settings.halt_file.read_bytes) == HaltOrder(by="ann", at_ms=1, close_positions=True)
+
+    settings.halt_file.write_bytes(b"")  # made by hand: it does not say who and why
+    kill_switch.engage_file(settings.halt_file, first)
+    assert halt_order(settings.halt_file.read_bytes) == first
 
 
 def test_nothing_engaged_stays_so(engine: Engine, settings: Settings):
@@ -261,12 +351,13 @@ def test_the_command_line_halts_by_the_file_where_the_database_is_locked(
     with closing(sqlite3.connect(settings.home / "flotilla.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         halted = flotilla("halt", "--reason", "smoke")
+        again = flotilla("halt", "--reason", "fire", "--close-positions")
 
-    assert halted.exit_code == 0
+    assert (halted.exit_code, again.exit_code) == (0, 0)
     assert "database is locked" in halted.output
     order = halt_order(settings.halt_file.read_bytes)
     assert order is not None
-    assert order.reason == "smoke"
+    assert (order.reason, order.close_positions) == ("smoke", True)
 
 
 def _impatient(url: str) -> Engine:

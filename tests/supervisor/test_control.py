@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, select
+from structlog.testing import capture_logs
 
 from server.storage import commands, kill_switch
 from server.storage.audit import Author, Via
@@ -170,6 +172,29 @@ def test_the_supervisor_keeps_row_and_file_of_the_kill_switch_alike(fleet: Any) 
     supervisor.tick()
     assert not file.exists()
     assert not document(fleet, bot).control.halted
+
+
+def test_a_halt_file_that_cannot_be_written_does_not_keep_the_supervisor_from_its_bots(
+    fleet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot, file = fleet.add_bot(), fleet.settings.halt_file
+    with write(fleet.engine) as connection:
+        kill_switch.halt(connection, file, ANN, "fire")
+    file.unlink()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    supervisor = fleet.supervisor(policy=QUICK)
+    with monkeypatch.context() as patch, capture_logs() as lines:
+        patch.setattr(kill_switch, "write_file", full)
+        fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
+        supervisor.tick()
+
+    assert [line["event"] for line in lines].count("halt_file_not_kept") == 1
+    assert document(fleet, bot).control.halted
+    supervisor.tick()
+    assert file.exists()
 
 
 @pytest.mark.parametrize("closes", [True, False])

@@ -15,7 +15,7 @@ from server.storage.engine import read
 from server.web.kill import checklist
 from server.web.live import LiveRequest
 from server.web.stream import draw
-from shared.halt import HaltOrder
+from shared.halt import HaltOrder, halt_order
 
 Make = Callable[..., Any]
 
@@ -139,6 +139,12 @@ def test_a_busy_database_does_not_keep_it_from_working(
 
     assert answer.status_code == 303
     assert b"now" in settings.halt_file.read_bytes()
+
+    send(client, "/kill", reason="sell", close_positions="on")
+    send(client, "/kill", reason="again")
+    order = halt_order(settings.halt_file.read_bytes)
+    assert order is not None
+    assert (order.reason, order.close_positions) == ("now", True)
 
 
 def test_the_file_alone_is_shown_on_every_page(page: Make, settings: Any):
