@@ -31,9 +31,7 @@ class Balances:
             return False
         base = assets.get(self._rules.base, (self._seen.base_free, self._seen.base_locked))
         quote = assets.get(self._rules.quote, (self._seen.quote_free, self._seen.quote_locked))
-        return self.saw(
-            AccountSeen(base_free=base[0], base_locked=base[1], quote_free=quote[0], quote_locked=quote[1])
-        )
+        return self.saw(AccountSeen(base_free=base[0], base_locked=base[1], quote_free=quote[0], quote_locked=quote[1]))
 
     def fact(self, time_ms: int) -> Balance:
         """The account as it was seen last."""

@@ -4,6 +4,7 @@ Standard library only, and nothing outside the checkout is written. What was ins
 that it depends on, so a second call only compares; it takes no lock and writes nothing, and any user may make it. An
 installation under way leaves a marker, so that one that was cut short is done over from the start.
 """
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """The arrows between the rooms, as docs/architecture.md draws them, and a core without clocks, sockets or chance."""
+
 from __future__ import annotations
 
 import ast

@@ -1,4 +1,5 @@
 """The decisions of scripts/setup.py; what it installs is tried by every `make test` that starts from nothing."""
+
 from __future__ import annotations
 
 import fcntl

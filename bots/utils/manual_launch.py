@@ -67,9 +67,7 @@ def read_options(
     server = (server or _local_server(environment)).strip().rstrip("/")
     parts = urlsplit(server)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise LaunchRefused(
-            f"--server {server!r} is no address. Give one such as http://127.0.0.1:5000.", EXIT_CONFIG
-        )
+        raise LaunchRefused(f"--server {server!r} is no address. Give one such as http://127.0.0.1:5000.", EXIT_CONFIG)
     found, found_in = _token(token, environment, home)
     symbol = symbol.strip().upper() if symbol else None
     return Wanted(bot_id=bot_id, server=server, token=found, token_from=found_in, home=home, symbol=symbol)

@@ -36,6 +36,7 @@ MAX_JSON_BYTES = 1_000_000
 MAX_DEPTH = 32
 MAX_ID = 2**31 - 1
 M = TypeVar("M", bound=BaseModel)
+_NOT_ASKED = ("csrf_token", "key")
 _UNPRINTABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -329,7 +330,7 @@ def _once(
     connection: Connection, key: str, action: Callable[[Connection], tuple[dict[str, Any], int]]
 ) -> tuple[dict[str, Any], int]:
     owner = caller().owner
-    asked = hashlib.sha256(b"\0".join([request.method.encode(), request.path.encode(), request.get_data()])).hexdigest()
+    asked = hashlib.sha256(b"\0".join([request.method.encode(), request.path.encode(), _content()])).hexdigest()
     connection.execute(delete(IdempotencyKey).where(IdempotencyKey.created_ms < now_ms() - DAY_MS))
     known = connection.execute(
         select(IdempotencyKey).where(IdempotencyKey.owner == owner, IdempotencyKey.key == key)
@@ -342,3 +343,11 @@ def _once(
     if known.request_sha256 != asked:
         raise Conflict("This Idempotency-Key was used for another request. Take a new key for a new request.")
     return known.answer, known.status
+
+
+def _content() -> bytes:
+    """What is asked: the body, or the fields of a form without the keys that only say who sends it, and which time."""
+    if not request.form:
+        return request.get_data()
+    fields = sorted(item for item in request.form.items(multi=True) if item[0] not in _NOT_ASKED)
+    return json.dumps(fields).encode()

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from server.settings import Settings, load_settings
 from server.storage import halt_checklist, kill_switch
-from server.storage.audit import Author, Via
+from server.storage.audit import REASON_LENGTH, Author, Via
 from server.storage.engine import make_engine, write
 from server.storage.times import now_ms
 from shared.halt import HaltOrder
@@ -27,6 +27,7 @@ def halt(reason: str, close_positions: bool) -> None:
     Needs no server: each bot of this machine looks at the halt file once a second and before every entry.
     """
     settings, author = load_settings(), _author()
+    reason = reason[:REASON_LENGTH]
     settings.make_home()
     order = HaltOrder(by=author.name, reason=reason, at_ms=now_ms(), close_positions=close_positions)
     kill_switch.engage_file(settings.halt_file, order)  # at once, whatever the database does

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select
 
 from server.notify import outbox
 from server.storage.models import AuditEntry
 from server.storage.times import iso, now_ms
+from shared.errors import Refused
 
 
 class Via(StrEnum):
@@ -24,12 +25,23 @@ class Via(StrEnum):
     SYSTEM = "system"
 
 
+REASON_LENGTH: Final = 500
+
+
 @dataclass(frozen=True, slots=True)
 class Author:
     """Who changes something, and from where."""
 
     name: str
     via: Via
+
+
+def bounded(reason: str | None) -> str | None:
+    """*reason*, which is stored and told to people. Raises `Refused` for one that nobody would read."""
+    if reason is not None and len(reason) > REASON_LENGTH:
+        words = f"at most {REASON_LENGTH} characters; these are {len(reason)}"
+        raise Refused(f"The reason is too long: {words}.", fields={"reason": words})
+    return reason
 
 
 def note(

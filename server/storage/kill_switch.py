@@ -83,7 +83,7 @@ def halt(
     connection: Connection, file: Path, author: Author, reason: str | None = None, *, close_positions: bool = False
 ) -> Latch:
     """Engage: file first, then the row. Asked again, it can only ask for more (close positions too), never for less."""
-    why = (reason or "").strip() or "no reason given"
+    why = (reason or "").strip()[: audit.REASON_LENGTH] or "no reason given"  # an emergency is not refused for words
     before = state(connection)
     order = HaltOrder(by=author.name, reason=why, at_ms=now_ms(), close_positions=close_positions)
     if before.engaged:
@@ -98,6 +98,7 @@ def halt(
 
 def release(connection: Connection, file: Path, author: Author, reason: str) -> Latch:
     """Lift the latch: bots go on as they are wanted to. Raises `Conflict` where it is not engaged."""
+    audit.bounded(reason)
     before = state(connection)
     if not before.engaged and order_in(file) is None:
         raise Conflict("The kill switch is not engaged, so there is nothing to release.")

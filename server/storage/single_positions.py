@@ -26,6 +26,7 @@ from shared.units import ZERO, plain
 def close(connection: Connection, bot_id: int, order_id: int, author: Author, reason: str | None = None) -> None:
     """Have the bot sell this position at market. Raises `NotFound`, `Conflict` for one that is over."""
     bot, position = bot_row(connection, bot_id), _open_position(connection, bot_id, order_id)
+    audit.bounded(reason)
     args = {"position_key": position.position_key}
     number = commands.give(connection, bot, commands.CLOSE_POSITION, args, author)
     target = f"position {order_id}, command {number}"

@@ -19,8 +19,6 @@ from server.storage.times import now_ms
 from shared.errors import Conflict, Refused
 from shared.states import BotState, DesiredState, RunKind
 
-REASON_LENGTH: Final = 500
-
 
 class Verb(Protocol):
     """What each verb looks like; *reason* is for the audit log."""
@@ -93,6 +91,7 @@ def release(connection: Connection, bot_id: int, author: Author, reason: str | N
 def close_positions(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
     """Have the bot sell all it holds at market, whether it runs or not. Raises `NotFound`."""
     bot = bot_row(connection, bot_id)
+    audit.bounded(reason)
     number = commands.give(connection, bot, commands.CLOSE_POSITIONS, {}, author)
     audit.note(connection, author, "bot.close-positions", bot_id=bot_id, target=f"command {number}", reason=reason)
 
@@ -119,15 +118,17 @@ VERBS: Final[dict[str, Verb]] = {
 
 
 def require_reason(reason: str | None, purpose: str) -> str:
-    """*reason*. Raises `Refused` where there is none."""
+    """*reason*. Raises `Refused` where there is none, or too much of it."""
     if reason is None or not reason.strip():
         raise Refused(f"A reason is needed to {purpose}.", fields={"reason": "say why, for the audit log"})
+    audit.bounded(reason.strip())
     return reason.strip()
 
 
 def _want(
     connection: Connection, bot: Row[Any], author: Author, action: str, reason: str | None, **changes: Any
 ) -> None:
+    audit.bounded(reason)
     real = {name: value for name, value in changes.items() if getattr(bot, name) != value}
     if real:
         connection.execute(update(Bot).where(Bot.id == bot.id).values(**real, updated_ms=now_ms()))

@@ -17,10 +17,11 @@ from sqlalchemy import Connection
 from server.api.wire import caller, engine, keyed
 from server.security.roles import Role, needs
 from server.storage import fleet, queries
+from server.storage.audit import REASON_LENGTH
 from server.storage.engine import read, write
 from server.storage.times import now_ms
-from server.storage.verbs import REASON_LENGTH, VERBS
-from server.web.actions_view import Confirmation, confirmation
+from server.storage.verbs import VERBS
+from server.web.actions_view import Confirmation, confirmation, must_ask
 from server.web.holdings import holding_of, open_position_rows
 from server.web.shell import bot_ribbon, web
 from server.web.sign_in import local_path
@@ -36,21 +37,25 @@ _BOT = "/bots/<int(max=2147483647):bot_id>"
 @needs(Role.TRADER)
 def confirm_page(bot_id: int, verb: str) -> ResponseReturnValue:
     """What the verb will do to this bot, in figures; and the button that does it."""
-    return _ask(bot_id, verb, {"next": local_target()})
+    asked, bot = _confirmation(bot_id, verb)
+    return _show(asked, bot, verb, {"next": local_target()})
 
 
 @web.post(f"{_BOT}/<any({_ALL}):verb>")
 @needs(Role.TRADER)
 def bot_action(bot_id: int, verb: str) -> ResponseReturnValue:
     """Change what is wanted of a bot, then show again the page where the button was."""
-    form = request.form
     target = local_target()
-    if "asked" in form:
-        wrong = _wrong(bot_id, verb)
+    asked, bot = _confirmation(bot_id, verb)
+    given = {**request.form.to_dict(), "next": target}
+    if "asked" in request.form:
+        wrong = _wrong(asked)
         if wrong:
-            return _ask(bot_id, verb, {**form.to_dict(), "next": target}, wrong), 422
+            return _show(asked, bot, verb, given, wrong), 422
+    elif must_ask(bot, verb):  # the page that held the plain button was older than the position
+        return _show(asked, bot, verb, given), 409
     try:
-        _once(bot_id, verb, (form.get("reason") or "").strip() or None)
+        _once(bot_id, verb, (request.form.get("reason") or "").strip() or None)
     except FlotillaError as error:
         flash(in_words(error))
     return redirect(url_for("web.fleet_page") if verb == ARCHIVE else target, 303)
@@ -84,8 +89,9 @@ def _once(bot_id: int, verb: str, reason: str | None) -> None:
             act(connection)
 
 
-def _ask(bot_id: int, verb: str, given: dict[str, str], wrong: dict[str, str] | None = None) -> str:
-    asked, bot = _confirmation(bot_id, verb)
+def _show(
+    asked: Confirmation, bot: dict[str, Any], verb: str, given: dict[str, str], wrong: dict[str, str] | None = None
+) -> str:
     g.ribbon = bot_ribbon(bot["exchange"], bot["mode"])
     return render_template(
         "confirm.html", asked=asked, bot=bot, verb=verb, given=given, wrong=wrong or {},
@@ -106,9 +112,8 @@ def _confirmation(bot_id: int, verb: str) -> tuple[Confirmation, dict[str, Any]]
     return asked, bot
 
 
-def _wrong(bot_id: int, verb: str) -> dict[str, str]:
+def _wrong(asked: Confirmation) -> dict[str, str]:
     """What is missing in the form of a confirmation page: field → why."""
-    asked, _ = _confirmation(bot_id, verb)
     name, reason = request.form.get("name", ""), request.form.get("reason", "").strip()
     wrong = {}
     if asked.name is not None and name.strip() != asked.name:

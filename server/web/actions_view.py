@@ -74,7 +74,6 @@ class Confirmation:
 def actions_of(bot: Mapping[str, Any], role: str) -> dict[str, Action]:
     """All buttons of *bot* (the API's document) by verb, in the order in which a page shows them."""
     status, desired = BotState(bot["status"]), DesiredState(bot["desired_state"])
-    is_live = place_of(bot["exchange"], bot["mode"]) == "live"
     held, halted = bot["open_positions"], bot["halted"]
     why = {
         "start": _start_not(status, desired, halted),
@@ -85,7 +84,6 @@ def actions_of(bot: Mapping[str, Any], role: str) -> dict[str, Action]:
         "close-positions": None if held else "It holds no position",
         "archive": _archive_not(status, desired, held),
     }
-    asks = dict.fromkeys(_ALWAYS_ASK, True) | {"stop": held > 0 or is_live, "start": is_live}
     if Role(role) is Role.VIEWER:
         why = dict.fromkeys(_LOOKS, "Needs the role trader")
     shown = ["start", "resume" if desired is DesiredState.PAUSED else "pause", "stop", "restart"]
@@ -95,17 +93,28 @@ def actions_of(bot: Mapping[str, Any], role: str) -> dict[str, Action]:
         label, icon, css, explains = _LOOKS[verb]
         if verb == "start" and status is BotState.ERROR:
             label, icon = "Start again", "restart"
+        asks = must_ask(bot, verb)
         actions[verb] = Action(
             verb=verb,
-            label=label + ("…" if asks.get(verb) else ""),
+            label=label + ("…" if asks else ""),
             icon=icon,
             path=f"/bots/{bot['id']}/{verb}",
             why_not=why.get(verb),
-            asks=asks.get(verb, False),
+            asks=asks,
             css=css,
             explains=explains,
         )
     return actions
+
+
+def must_ask(bot: Mapping[str, Any], verb: str) -> bool:
+    """Whether *verb* is done only after a page that states its effect, as *bot* stands now."""
+    is_live = place_of(bot["exchange"], bot["mode"]) == "live"
+    return (
+        verb in _ALWAYS_ASK
+        or (verb == "start" and is_live)
+        or (verb == "stop" and (is_live or bot["open_positions"] > 0))
+    )
 
 
 _LOOKS = {

@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 from server.api.wire import caller, engine, keyed
 from server.security.roles import Role, needs
 from server.storage import single_positions
+from server.storage.audit import REASON_LENGTH
 from server.storage.engine import read
 from server.storage.queries import position_row
-from server.storage.verbs import REASON_LENGTH
 from server.web.actions import in_words
 from server.web.bot_read import load_bot
 from server.web.bot_view import positions_of, unrealised_of

@@ -16,9 +16,9 @@ from server.api.wire import caller, engine, keyed
 from server.security.roles import Role, needs
 from server.settings import Settings
 from server.storage import halt_checklist, kill_switch
+from server.storage.audit import REASON_LENGTH
 from server.storage.engine import read
 from server.storage.times import now_ms
-from server.storage.verbs import REASON_LENGTH
 from server.web.actions import in_words
 from server.web.fleet_load import load_fleet
 from server.web.live import Drawing, LiveRequest, draw_macro, live_view

@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from server.storage.audit import Author, Via
+from server.storage.engine import write
 from server.storage.times import now_ms
+from server.storage.verbs import VERBS
 from server.web.actions_view import actions_of, confirmation
 from server.web.holdings import Holding, OpenOrder
+from shared.errors import Refused
 
 Make = Callable[..., Any]
 
@@ -161,6 +165,48 @@ def test_a_button_leads_back_to_its_own_page_and_never_to_another_site(page: Mak
     assert [a.headers["Location"] for a in (here, elsewhere, asked)] == ["/?tag=demo", "/", "/"]
 
 
+def test_a_plain_stop_of_an_old_page_asks_first_once_the_bot_holds_a_position(
+    page: Make, a_bot: Make, a_position: Make, observe: Make, api: Any
+):
+    bot_id, client = a_bot(), page("trader")
+    observe(bot_id, desired_state="running", status="running")
+    a_position(bot_id)
+
+    answer = send(client, f"/bots/{bot_id}/stop")
+
+    assert answer.status_code == 409
+    assert '<dialog open id="dialog"' in answer.text
+    assert api.get(f"/api/bots/{bot_id}").json["desired_state"] == "running"
+
+
+@pytest.mark.parametrize("verb", ["stop", "close-positions", "restart"])
+def test_with_real_money_nothing_is_done_without_the_typed_name(
+    verb: str, page: Make, a_bot: Make, a_position: Make, observe: Make, api: Any
+):
+    bot_id, client = a_bot(), page("trader")
+    observe(bot_id, exchange="binance", desired_state="running", status="running")
+    a_position(bot_id, exchange="binance")
+
+    without, wrong = send(client, f"/bots/{bot_id}/{verb}"), send(client, f"/bots/{bot_id}/{verb}", asked="1")
+
+    assert (without.status_code, wrong.status_code) == (409, 422)
+    assert 'name="name"' in without.text
+    done = [entry["action"] for entry in api.get(f"/api/audit?bot_id={bot_id}").json["items"]]
+    assert f"bot.{verb}" not in done
+
+
+def test_a_reason_has_an_end_on_every_way(page: Make, a_bot: Make, api: Any, engine: Any):
+    bot_id, client, long = a_bot(), page("trader"), "x" * 501
+
+    sent = send(client, f"/bots/{bot_id}/halt", asked="1", reason=long)
+    told = api.post(f"/api/bots/{bot_id}/halt", {"reason": long})
+    with write(engine) as connection, pytest.raises(Refused, match="at most 500 characters"):
+        VERBS["halt"](connection, bot_id, Author("cli", Via.CLI), long)
+
+    assert (sent.status_code, told.status_code) == (422, 422)
+    assert api.get(f"/api/bots/{bot_id}").json["halted"] is False
+
+
 def test_archiving_takes_the_typed_name_and_keeps_what_was_typed(page: Make, a_bot: Make, api: Any):
     bot_id, client = a_bot(name="eth-rsi"), page("trader")
 
@@ -220,6 +266,15 @@ def test_a_double_click_is_one_action(page: Make, a_bot: Make, observe: Make, ap
     send(client, f"/bots/{bot_id}/stop", asked="1", key="once")
 
     assert api.get(f"/api/bots/{bot_id}").json["desired_state"] == "running"
+
+
+def test_a_key_that_is_sent_again_with_another_content_is_refused(page: Make, a_bot: Make, observe: Make, api: Any):
+    bot_id, client = a_bot(), page("trader")
+    send(client, f"/bots/{bot_id}/halt", asked="1", key="once", reason="odd prices")
+
+    send(client, f"/bots/{bot_id}/halt", asked="1", key="once", reason="and odd fills")
+
+    assert "was used for another request" in client.get("/").text
 
 
 def test_a_viewer_is_refused_and_nobody_acts_without_the_token(page: Make, a_bot: Make):
