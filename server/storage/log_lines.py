@@ -83,12 +83,42 @@ def log_lines(
     *before* and *after* are ids that the lines lie between. The second value is the id to go on before (None:
     the end); a short page can have one too, as only so many events are looked through at a time.
     """
+    all_events = _events(bot_id) if after is None else _events(bot_id).where(Event.id > after)
+
+    def events(at: int | None) -> Any:
+        wanted = all_events if at is None else all_events.where(Event.id < at)
+        return wanted.order_by(Event.id.desc())
+
+    return _found(connection, bot_id, events, before, limit, level, search)
+
+
+def lines_after(
+    connection: Connection, bot_id: int, after: int, *, limit: int, level: Level = Level.DEBUG, search: str = ""
+) -> tuple[list[LogLine], int | None]:
+    """As `log_lines`, but oldest first from the event after *after* on; the second value is the id to go on after."""
+
+    def events(at: int | None) -> Any:
+        return _events(bot_id).where(Event.id > at).order_by(Event.id)
+
+    return _found(connection, bot_id, events, after, limit, level, search)
+
+
+def _found(
+    connection: Connection,
+    bot_id: int,
+    events: Callable[[int | None], Any],
+    at: int | None,
+    limit: int,
+    level: Level,
+    search: str,
+) -> tuple[list[LogLine], int | None]:
+    """Lines of the *events* that follow the one with the id *at*, and the id of the last one seen if there are more."""
     found: list[LogLine] = []
     needle, scanned = search.casefold(), 0
     while True:
-        batch = connection.execute(_events(bot_id, before, after).limit(_BATCH)).all()
+        batch = connection.execute(events(at).limit(_BATCH)).all()
         for row, rendered in _told(connection, bot_id, batch):
-            before = row.id
+            at = row.id
             scanned += 1
             if rendered is None or _RANK[rendered[0]] < _RANK[level] or needle not in rendered[1].casefold():
                 continue
@@ -99,26 +129,27 @@ def log_lines(
         if len(batch) < _BATCH:
             return found, None
         if scanned >= _MAX_SCANNED:
-            return found, before
+            return found, at
 
 
 def _told(connection: Connection, bot_id: int, batch: Sequence[Row[Any]]) -> list[tuple[Row[Any], Line | None]]:
-    """Each event of *batch*, newest first, with its line; None where it repeats what its position said before."""
+    """Each event of *batch* with its line; None where it repeats what its position said before."""
     keys = {key for row in batch if isinstance(key := row.data.get("position_key"), int)}
     mine = select(TradingOrder.position_key, TradingOrder.id).where(
         TradingOrder.bot_id == bot_id, TradingOrder.position_key.in_(keys)
     )
     numbers = {row.position_key: row.id for row in connection.execute(mine)} if keys else {}
-    older = connection.execute(_older_positions(bot_id, batch[-1].id)).all() if keys else []
+    oldest_first = sorted(batch, key=lambda row: row.id)
+    older = connection.execute(_older_positions(bot_id, oldest_first[0].id)).all() if keys else []
     said: dict[Any, Line | None] = {}
-    told: list[tuple[Row[Any], Line | None]] = []
-    for row in [*reversed(older), *reversed(batch)]:
+    lines: dict[int, Line | None] = {}
+    for row in [*reversed(older), *oldest_first]:
         key = row.data.get("position_key")
         line = log_line(row.type, row.data, numbers.get(key) if isinstance(key, int) else None)
         if row.type == "position" and isinstance(key, int):
             line, said[key] = (None if said.get(key) == line else line), line
-        told.append((row, line))
-    return told[len(older) :][::-1]
+        lines[row.id] = line
+    return [(row, lines[row.id]) for row in batch]
 
 
 def _older_positions(bot_id: int, before: int) -> Any:
@@ -127,13 +158,8 @@ def _older_positions(bot_id: int, before: int) -> Any:
     return wanted.order_by(Event.id.desc()).limit(_OLDER_POSITIONS)
 
 
-def _events(bot_id: int, before: int | None, after: int | None) -> Any:
-    wanted = select(Event).where(Event.bot_id == bot_id, Event.type.in_(_RENDER))
-    if before is not None:
-        wanted = wanted.where(Event.id < before)
-    if after is not None:
-        wanted = wanted.where(Event.id > after)
-    return wanted.order_by(Event.id.desc())
+def _events(bot_id: int) -> Any:
+    return select(Event).where(Event.bot_id == bot_id, Event.type.in_(_RENDER))
 
 
 # One sentence for each type

@@ -194,15 +194,16 @@ def draw_bot(connection: Connection, wanted: LiveRequest, after: int) -> Drawing
         parts["positions"] = _part("positions", page)
     parts["tabs"] = _part("tabs", page)
     added: dict[str, tuple[tuple[int, str], ...]] = {}
+    upto: int | None = None
     if page.tab == "log":
         level = bot_log.level_of(wanted.get("level"))
-        added["log-new"] = bot_log.added_lines(connection, bot_id, level, wanted.get("q"), after)
+        added["log-new"], upto = bot_log.added_lines(connection, bot_id, level, wanted.get("q"), after)
     elif page.tab == "config":
         parts["config-ack"] = _part("config-ack", page, ack_of(connection, page.seen))
     else:
         parts[f"tab-{page.tab}"] = _part(f"tab-{page.tab}", page, _live_tab(connection, page))
     parts["verbs-low"] = _part("verbs-low", page)
-    return Drawing(parts=parts, added=added, data=_chart_data(connection, page, wanted.get("chart")))
+    return Drawing(parts=parts, added=added, data=_chart_data(connection, page, wanted.get("chart")), upto=upto)
 
 
 def _live_tab(connection: Connection, page: BotPage) -> Any:

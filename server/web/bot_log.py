@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from server.api.wire import engine
 from server.security.roles import Role, needs
 from server.storage.engine import read
-from server.storage.log_lines import Level, LogLine, log_lines
+from server.storage.log_lines import Level, LogLine, lines_after, log_lines
 from server.storage.times import iso
 from server.web.bot_read import any_bot_row
 from server.web.live import draw_macro
@@ -99,12 +99,11 @@ def marked(text: str, search: str) -> tuple[tuple[str, bool], ...]:
 
 def added_lines(
     connection: Connection, bot_id: int, level: Level, search: str, after: int
-) -> tuple[tuple[int, str], ...]:
-    """Lines after event *after*, oldest first, each as ``(event id, HTML)``."""
-    lines, _ = log_lines(connection, bot_id, limit=_LIVE_AT_ONCE, level=level, search=search, after=after)
-    return tuple(
-        (line.id, draw_macro("_bot_log_line.html", "log_line", shown(line, search))) for line in reversed(lines)
-    )
+) -> tuple[tuple[tuple[int, str], ...], int | None]:
+    """The next lines after event *after*, oldest first, each as ``(event id, HTML)``; and how far they go if there
+    are more."""
+    lines, upto = lines_after(connection, bot_id, after, limit=_LIVE_AT_ONCE, level=level, search=search)
+    return tuple((line.id, draw_macro("_bot_log_line.html", "log_line", shown(line, search))) for line in lines), upto
 
 
 @web.get("/bots/<int(max=2147483647):bot_id>/log.txt")

@@ -398,6 +398,25 @@ def test_however_many_others_come_a_page_is_drawn_at_most_four_times_a_second(
     assert number > len(drawn), "nobody came in between"
 
 
+def test_a_log_that_was_out_of_sight_gets_every_line_since_in_order(app: Any, hub: Any, engine: Engine, a_bot: Make):
+    from server.security.roles import Role
+    from server.web.live import LiveRequest
+
+    bot_id = a_bot()
+    an_event(engine, bot_id, 1, type_="log", count=490)
+    params = (("bot", str(bot_id)), ("level", "debug"), ("tab", "log"))
+
+    viewer = hub.join(LiveRequest(view="bot", role=Role.VIEWER, params=params), None, 10)
+    seen: list[int] = []
+    while not seen or seen[-1] < 490:
+        news = viewer.take(DEADLINE_S)
+        assert news is not None
+        seen += [event_id for event_id, _ in news.added.get("log-new", ())]
+    hub.leave(viewer)
+
+    assert seen == list(range(11, 491))
+
+
 def test_a_client_that_goes_away_frees_its_place_at_once(address: str, hub: Any):
     stream = PageStream(signed_in(address), address)
     next(stream.parts())
