@@ -76,7 +76,7 @@ def _order(row: Row[Any], leg: Mapping[str, Any]) -> OrderRow:
         filled=plain(done),
         price="at market" if leg.get("price") is None else price(_decimal(leg["price"])),
         average=price(quote_done / done) if done else "–",
-        reason=str(leg.get("reason") or ""),
+        reason=str(leg.get("reason") or "").replace("_", " "),
     )
 
 

@@ -168,7 +168,7 @@ def position_line(row: Row[Any]) -> PositionLine:
         fees=money(row.fees) if is_bought else "–",
         pnl=None if row.pnl is None else pnl(row.pnl),
         percent="" if row.pnl_pct is None else f"{row.pnl_pct * 100:+.3f} %".replace("-", "−"),
-        reason=(row.exit_reason or "").replace("_", " "),
+        reason=_words(row.exit_reason),
     )
 
 
@@ -231,7 +231,7 @@ def fill_line(row: Row[Any]) -> FillLine:
         order_id=row.order_id,
         client_order_id=row.client_order_id,
         position_id=row.position_id,
-        reason=(row.exit_reason or "").replace("_", " ") if is_exit else "",
+        reason=_words(row.exit_reason) if is_exit else "",
         pnl=pnl(row.pnl) if is_exit and row.pnl is not None else None,
     )
 
@@ -314,7 +314,7 @@ def _order_life(order: Row[Any], fills: Sequence[Row[Any]], events: Sequence[Row
         executed=plain(order.executed_quantity),
         price="market" if order.price is None else price(order.price),
         average="–" if average is None else price(average),
-        reason=order.reason or "",
+        reason=_words(order.reason),
         stations=_stations(order, fills, events),
     )
 
@@ -342,7 +342,7 @@ def _stations(order: Row[Any], fills: Sequence[Row[Any]], events: Sequence[Row[A
         elif event.type == "order":
             state = OrderState(data.get("status", OrderState.UNKNOWN))
             number = data.get("exchange_order_id")
-            text = " · ".join(filter(None, [f"exchange order {number}" if number else "", data.get("reason") or ""]))
+            text = " · ".join(filter(None, [f"exchange order {number}" if number else "", _words(data.get("reason"))]))
             css = "wait" if state is OrderState.UNKNOWN else "done"
             found.append((at, 3 if state.is_final else 1, _station(css, _TITLES[state], at, began, text, raw)))
     raws = {e.data.get("trade_id"): e for e in events if e.type == "fill"}
@@ -358,6 +358,10 @@ def _stations(order: Row[Any], fills: Sequence[Row[Any]], events: Sequence[Row[A
     if not OrderState(order.status).is_final:
         found.append((1 << 62, 4, Station(css="wait", title="Resting", at_ms=0, after="now", text="not final yet")))
     return tuple(station for _, _, station in sorted(found, key=lambda one: one[:2]))
+
+
+def _words(reason: Any) -> str:
+    return str(reason or "").replace("_", " ")
 
 
 def _station(css: str, title: str, at: int, began: int, text: str, raw: str = "") -> Station:
