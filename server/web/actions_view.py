@@ -121,7 +121,7 @@ _LOOKS = {
     "start": ("Start", "play", "", "Let it trade"),
     "pause": ("Pause", "pause", "", "No new entries; open positions stay guarded"),
     "resume": ("Resume", "play", "", "New entries again"),
-    "stop": ("Stop", "stop", "", "Orderly end: what is held is closed or kept as its config says, then the process ends"),
+    "stop": ("Stop", "stop", "", "Orderly end: what is held is closed or kept by its config, then it ends"),
     "restart": ("Restart", "restart", "", "A new process that takes up the positions of this one"),
     "halt": ("Halt", "halt", "btn-danger", "Withdraw its entry orders now, and hold that until it is released"),
     "release": ("Release", "halt", "btn-danger", "Lift the halt; the bot goes on as it is wanted to"),

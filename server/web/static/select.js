@@ -14,7 +14,7 @@
       const key = `${dataset.unit} ${dataset.place}`;
       totals.set(key, (totals.get(key) || 0) + Number(dataset.today.replace("−", "-")));
     }
-    return [...totals].sort().map(([key, sum]) => `${sum > 0 ? "+" : sum < 0 ? "−" : ""}${Math.abs(sum).toFixed(2)} ${key}`);
+    return [...totals].sort().map(([key, sum]) => `${sum > 0 ? "+" : sum < 0 ? "−" : ""}${Math.abs(sum).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })} ${key}`);
   }
 
   function show() {
