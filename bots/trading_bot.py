@@ -50,8 +50,9 @@ from bots.utils.manual_launch import EXIT_ALREADY_RUNNING, EXIT_CONFIG, LaunchRe
 from bots.utils.run_lock import AlreadyRunning, take_run_lock
 from shared.config import TradingConfig, parse_config
 from shared.errors import FlotillaError, Refused
-from shared.events import Alert, Counters, Exit, Payload, Snapshot, Started, Status
+from shared.events import Alert, Exit, Payload, Snapshot, Started, Status
 from shared.intervals import INTERVAL_MS
+from shared.positions import Counters
 from shared.states import BotState
 from shared.symbols import SymbolRules
 from shared.tickets import RunTicket

@@ -10,7 +10,8 @@ from __future__ import annotations
 from decimal import ROUND_FLOOR, Decimal
 
 from bots.core.messages import Execution
-from shared.events import Counters, Leg, Position
+from shared.events import Position
+from shared.positions import Counters, Leg
 from shared.states import Side
 from shared.symbols import SymbolRules
 from shared.units import ZERO

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from bots.core import accounting
-from shared.events import CommandDone, Counters, Heartbeat, Payload, Position, Snapshot, Stats
+from shared.events import CommandDone, Heartbeat, Payload, Position, Snapshot, Stats
+from shared.positions import Counters
 from shared.states import PositionState
 
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from bots.core import accounting
 from bots.core.messages import CancelOrder, Command, Execution, OrderReport, PlaceOrder, QueryOrder
-from shared.events import Alert, FillBooked, Leg, OrderChange, OrderIntent, Payload, Position
+from shared.events import Alert, FillBooked, OrderChange, OrderIntent, Payload, Position
+from shared.positions import Leg
 from shared.states import OrderState, OrderType, Role, Side, order_move_allowed
 from shared.symbols import SymbolRules
 from shared.units import ZERO, plain

@@ -16,7 +16,8 @@ from bots.core import accounting
 from bots.core.messages import OrderAbsent, OrderRefused, OrderReport, OrderUnknown, QueryOrder, Refusal
 from bots.core.open_orders import OpenOrders
 from bots.core.open_orders import Output as Output
-from shared.events import Alert, Counters, Leg, Payload, Position, Stats, Terms
+from shared.events import Alert, Payload, Position, Stats
+from shared.positions import Counters, Leg, Terms
 from shared.states import OrderState, OrderType, PositionState, Role, Side
 from shared.symbols import SymbolRules
 from shared.units import ZERO, exact, plain

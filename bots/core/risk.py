@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from shared.config import TradingConfig
-from shared.events import Counters
+from shared.positions import Counters
 from shared.symbols import SymbolRules
 from shared.units import ZERO, plain
 

@@ -37,17 +37,9 @@ from bots.core.open_orders import Output
 from bots.core.order_manager import Entry, OrderManager
 from bots.core.strategy import Action, Decision, Strategy
 from shared.config import TradingConfig, config_diff, config_document
-from shared.events import (
-    Alert,
-    ConfigApplied,
-    Counters,
-    Position,
-    RiskRefusal,
-    SignalTaken,
-    Snapshot,
-    Terms,
-)
+from shared.events import Alert, ConfigApplied, Position, RiskRefusal, SignalTaken, Snapshot
 from shared.intervals import INTERVAL_MS
+from shared.positions import Counters, Terms
 from shared.states import DesiredState, OrderState, OrderType, Role
 from shared.symbols import SymbolRules
 from shared.units import exact

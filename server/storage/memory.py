@@ -8,7 +8,8 @@ from server.storage import commands
 from server.storage.models import Bot, BotRun, Event, JournalOffset, TradingOrder
 from server.storage.queries import OPEN
 from server.storage.times import DAY_MS, now_ms
-from shared.events import Counters, Position, Snapshot, Stats, from_data
+from shared.events import Position, Snapshot, Stats, from_data
+from shared.positions import Counters
 from shared.states import RunKind
 
 

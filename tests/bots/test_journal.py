@@ -9,7 +9,8 @@ import pytest
 
 from bots.reporters.journal import Journal, last_memory
 from shared.errors import Refused
-from shared.events import Alert, Counters, Exit, LogLine, Payload, Snapshot, Stats, decode_line
+from shared.events import Alert, Exit, LogLine, Payload, Snapshot, Stats, decode_line
+from shared.positions import Counters
 
 EMPTY = Snapshot(last_event_ms=0, counters=Counters(), positions=[])
 

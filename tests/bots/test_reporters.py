@@ -21,7 +21,8 @@ from bots.reporters.followers import Mirror
 from bots.reporters.journal import Journal
 from bots.reporters.telegram_reporter import TelegramReporter
 from bots.utils.logger import set_up_logging
-from shared.events import Alert, Counters, Exit, LogLine, Snapshot, Started, encode_line
+from shared.events import Alert, Exit, LogLine, Snapshot, Started, encode_line
+from shared.positions import Counters
 
 Answer = Callable[[str, bytes], tuple[int, Any]]
 

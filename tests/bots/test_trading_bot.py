@@ -16,7 +16,8 @@ import pytest
 from bots import trading_bot
 from bots.core.feature_engineering import FEATURES
 from shared.config import TradingConfig
-from shared.events import Counters, Position, Snapshot, Terms
+from shared.events import Position, Snapshot
+from shared.positions import Counters, Terms
 from shared.states import DesiredState, PositionState, Side
 from shared.tickets import ModelReference
 

@@ -28,7 +28,8 @@ from bots.core.messages import (
 from bots.core.strategy import Action, Decision
 from bots.core.trader import Event, Trader
 from shared.config import TradingConfig, parse_config
-from shared.events import Alert, Counters, Leg, Payload, Position, Snapshot, decode_line, encode_line, from_data
+from shared.events import Alert, Payload, Position, Snapshot, decode_line, encode_line, from_data
+from shared.positions import Counters, Leg
 from shared.states import DesiredState, OrderState, OrderType, Side
 from shared.symbols import SymbolRules
 

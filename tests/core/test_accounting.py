@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from bots.core import accounting
 from bots.core.messages import Execution
-from shared.events import Counters, Leg, Position, Terms
+from shared.events import Position
+from shared.positions import Counters, Leg, Terms
 from shared.states import OrderState, OrderType, PositionState, Role, Side
 from tests.core.builders import RULES, at, d
 

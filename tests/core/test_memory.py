@@ -9,7 +9,8 @@ import pytest
 from bots.core.candles import Candle
 from bots.core.memory import recall
 from bots.core.messages import CancelOrder, OrderUnknown, Refusal, Tick
-from shared.events import Counters, Heartbeat, Payload, Position, Snapshot, Stats
+from shared.events import Heartbeat, Payload, Position, Snapshot, Stats
+from shared.positions import Counters
 from shared.states import OrderState
 from tests.core.builders import ENTER, Desk, a_config, at, d, through_a_file
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bots.core.risk import Account, HeldBack, check_entry, size_entry
-from shared.events import Counters
+from shared.positions import Counters
 from tests.core.builders import RULES, a_config, at, d
 
 

@@ -14,7 +14,8 @@ from bots.core.accounting import roll_day
 from bots.core.memory import recall
 from bots.core.messages import CommandGiven, ConfigChanged, ControlChanged, PlaceOrder, Tick
 from bots.core.trader import Trader
-from shared.events import CommandDone, Counters, FillBooked, OrderIntent, Payload, Position, Snapshot
+from shared.events import CommandDone, FillBooked, OrderIntent, Payload, Position, Snapshot
+from shared.positions import Counters
 from shared.states import DesiredState, PositionState, Side
 from tests.core.builders import ENTER, EXIT, RULES, Scripted, a_candle, a_config, at, through_a_file
 from tests.core.reference_exchange import ReferenceExchange

@@ -13,19 +13,8 @@ from server.storage import ledger
 from server.storage.engine import write
 from server.storage.ledger import BotRef
 from server.storage.models import BotRun
-from shared.events import (
-    Alert,
-    Envelope,
-    ErrorSeen,
-    Heartbeat,
-    LogLine,
-    Payload,
-    Position,
-    Ready,
-    SignalTaken,
-    Terms,
-    to_data,
-)
+from shared.events import Alert, Envelope, ErrorSeen, Heartbeat, LogLine, Payload, Position, Ready, SignalTaken, to_data
+from shared.positions import Terms
 from shared.states import BotState, PositionState, Side
 
 NOW = 1_795_185_128_000  # 14:32:08 UTC

@@ -19,22 +19,20 @@ from shared.events import (
     MAX_LINE_BYTES,
     PAYLOADS,
     Alert,
-    Counters,
     ErrorSeen,
     Exit,
     Heartbeat,
-    Leg,
     Position,
     SignalTaken,
     Snapshot,
     Status,
-    Terms,
     decode_line,
     encode_line,
     from_data,
     json_schema,
     to_data,
 )
+from shared.positions import Counters, Leg, Terms
 from shared.states import BotState, OrderState, OrderType, PositionState, Role, Side
 
 D = Decimal

@@ -27,7 +27,8 @@ from server.supervisor.identity import Identity, boot_id, has_exited, open_proce
 from server.supervisor.launcher import Launcher, Process
 from server.supervisor.run_tickets import make_ticket
 from server.supervisor.supervisor import Supervisor
-from shared.events import Position, Terms, to_data
+from shared.events import Position, to_data
+from shared.positions import Terms
 from shared.states import PositionState, RunKind, Side
 from shared.tickets import RunTicket
 

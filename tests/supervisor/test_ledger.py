@@ -36,9 +36,9 @@ from shared.events import (
     Payload,
     Position,
     Status,
-    Terms,
     to_data,
 )
+from shared.positions import Terms
 from shared.states import BotState, OrderState, OrderType, PositionState, Role, Side
 
 DAY = 86_400_000
