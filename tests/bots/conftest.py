@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,7 @@ from bots.core.predictor import FEATURE_NAMES_IN_MODEL
 from shared.events import Envelope, decode_line, from_data
 from shared.states import DesiredState
 from shared.tickets import Control, ControlDocument, Endpoints, ModelReference, RunTicket
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "bots" / "trading_bot.py"
@@ -102,15 +104,15 @@ class Simulator:
         self.process.wait(10)
 
 
-@pytest.fixture(scope="session")
-def start_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Simulator]]:
-    """Start an exchange with these arguments; all are ended with the session."""
+@contextmanager
+def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Simulator]]:
+    """Start an exchange with these arguments, as often as wanted; all are ended with the context."""
     started: list[Simulator] = []
 
-    def start(*args: object, port: int = 0) -> Simulator:
+    def start(*args: object, port: int | None = None) -> Simulator:
         folder = tmp_path_factory.mktemp("simulator")
         port_file = folder / "port"
-        command = [sys.executable, "-m", "simulator", "--port", str(port), "--port-file", str(port_file)]
+        command = [sys.executable, "-m", "simulator", "--port", str(port or free_port()), "--port-file", str(port_file)]
         with (folder / "stderr").open("wb") as errors:
             process = subprocess.Popen([*command, *map(str, args)], cwd=ROOT, stderr=errors)
         wait_for(lambda: port_file.exists() or process.poll() is not None)
@@ -118,16 +120,26 @@ def start_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
         started.append(Simulator(process, int(port_file.read_text()), tuple(map(str, args))))
         return started[-1]
 
-    yield start
-    for simulator in started:
-        if simulator.process.poll() is None:
-            simulator.end()
+    try:
+        yield start
+    finally:
+        for simulator in started:
+            if simulator.process.poll() is None:
+                simulator.end()
+
+
+@pytest.fixture
+def start_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Simulator]]:
+    """Start an exchange of this test's own with these arguments."""
+    with simulators(tmp_path_factory) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
-def simulator(start_simulator: Callable[..., Simulator]) -> Simulator:
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
     """One generated market for the tests of a file that do not stop it."""
-    return start_simulator("--unlimited")
+    with simulators(tmp_path_factory) as start:
+        yield start("--unlimited")
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from bots.trading.exchange import Denied, KeysRefused, OutcomeUnknown, Unreachab
 from shared.states import OrderState, OrderType, Side
 from shared.symbols import SymbolRules
 from shared.tickets import Endpoints
+from tests.ports import free_port
 
 ORDER_PATH = "/api/v3/order"
 
@@ -185,9 +185,7 @@ def test_a_duplicate_of_an_open_order_is_asked_about_not_refused(play):
 
 
 def test_a_refused_connection_means_that_nothing_was_sent(play, simulator):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
 
     async def scene(me: Customer):
         me.client._client.API_URL = f"http://127.0.0.1:{port}/api"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from shared.events import Position, Snapshot
 from shared.positions import Counters, Terms
 from shared.states import DesiredState, PositionState, Side
 from shared.tickets import ModelReference
+from tests.ports import free_port
 
 HOLDING = Snapshot(
     last_event_ms=1,
@@ -502,12 +502,6 @@ def test_a_bot_that_only_guards_can_be_stopped_like_any_other(make_bot):
 
 
 # --- the exchange at the start ----------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_an_exchange_that_is_down_is_waited_for(bot, start_simulator, simulator):

@@ -328,6 +328,7 @@ def open_page(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         page.get_by_label("Password").fill("correct horse battery staple")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", name="Fleet", exact=True)).to_be_visible()
+        page.wait_for_load_state()  # keys and live parts are the script's
         return page
 
     yield open_

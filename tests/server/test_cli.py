@@ -26,18 +26,11 @@ from server.settings import Settings, load_settings
 from server.storage.engine import make_engine, read, write
 from server.storage.models import AuditEntry, Bot, Event, User
 from server.storage.times import now_ms
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse battery staple"
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

@@ -17,17 +17,13 @@ import psutil
 import pytest
 import requests
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVE = (
     "import sys; from server.app import serve; from server.settings import load_settings; "
     "sys.exit(serve(load_settings()))"
 )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -123,9 +124,9 @@ class Customer:
         return {row["asset"]: (row["free"], row["locked"]) for row in rows}
 
 
-@pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
-    """Start a simulator with these arguments; all are ended with the session."""
+@contextmanager
+def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """Start a simulator with these arguments, as often as wanted; all are ended with the context."""
     running: list[Running] = []
 
     def run(*args: object, port: int = 0) -> Running:
@@ -147,17 +148,27 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
         running.append(Running(process, int(port_file.read_text()), command, errors))
         return running[-1]
 
-    yield run
-    for simulator in running:
-        if simulator.process.poll() is None:
-            simulator.process.kill()
-            simulator.process.wait()
+    try:
+        yield run
+    finally:
+        for simulator in running:
+            if simulator.process.poll() is None:
+                simulator.process.kill()
+                simulator.process.wait()
+
+
+@pytest.fixture
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """Start simulators of this test's own."""
+    with simulators(tmp_path_factory) as run:
+        yield run
 
 
 @pytest.fixture(scope="session")
-def simulator(start: Callable[..., Running]) -> Running:
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One generated market for every test that does not break it."""
-    return start("--seed", 7, "--unlimited")
+    with simulators(tmp_path_factory) as run:
+        yield run("--seed", 7, "--unlimited")
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from server.settings import CHECKOUT, load_settings
 from server.storage.engine import make_engine, read, write
 from server.storage.models import Bot, BotRun, Credential, Event, Fill, Model, Setting
 from server.supervisor.identity import Identity, probe
+from tests.ports import free_port
 
 
 class Home:
@@ -31,7 +32,7 @@ class Home:
 
     def __init__(self, home: Path, waiting: Callable[..., None]) -> None:
         self.waiting = waiting
-        self.port, self.sim_port = _free_port(), _free_port()
+        self.port, self.sim_port = free_port(), free_port()
         self.environment = {
             "FLOTILLA_HOME": str(home),
             "FLOTILLA_PORT": str(self.port),
@@ -115,13 +116,6 @@ class Home:
                 psutil.Process(pid).kill()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def home(tmp_path: Path, waiting: Any) -> Iterator[Home]:
     made = Home(tmp_path / "home", waiting)
@@ -143,7 +137,7 @@ def test_it_starts_tells_the_password_once_restarts_what_dies_and_ends(home: Hom
     assert "ended (signal 9" in home.said()
     home.waiting(home.is_ready)
 
-    refused = home.start("up", FLOTILLA_PORT=str(_free_port()))
+    refused = home.start("up", FLOTILLA_PORT=str(free_port()))
     assert refused.wait(20) == 1
     assert home.said().startswith("Flotilla already runs on ")
     assert home.said().count("\n") == 1

@@ -78,6 +78,15 @@ def test_a_page_that_takes_no_such_method_says_so(page: Make):
     assert "GET" in answer.headers["Allow"]
 
 
+@pytest.mark.parametrize("path", ["/", "/models", "/orders", "/bots/new"])
+def test_a_query_with_nul_is_refused_on_a_page(page: Make, path: str):
+    answer = page().get(f"{path}?symbol=%00", headers=BROWSER)
+
+    assert (answer.status_code, answer.mimetype) == (422, "text/html")
+    assert "text that cannot be looked for" in answer.text
+    assert "holds NUL" in answer.text
+
+
 def test_a_form_above_the_limit_is_told_the_limit(page: Make):
     answer = page().post("/account", data={"theme": "x" * 2_000_000}, headers=BROWSER)
 

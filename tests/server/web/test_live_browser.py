@@ -20,6 +20,7 @@ from server.settings import Settings
 from server.storage.times import now_ms
 from server.web.hub import MAX_VIEWERS
 from server.web.live import LiveRequest
+from tests.ports import free_port
 
 pytestmark = pytest.mark.browser
 Make = Callable[..., Any]
@@ -147,9 +148,7 @@ def test_what_somebody_is_doing_stays_as_it_is(open_page: Make, bot: int, observ
 @pytest.fixture
 def web(settings: Settings) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], str]]]:
     """Start a real web process on this home; always on the same port."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     started: list[subprocess.Popen[bytes]] = []
     given = {"FLOTILLA_HOME": str(settings.home), "FLOTILLA_PORT": str(port)}
     environment = {**{k: v for k, v in os.environ.items() if not k.startswith("FLOTILLA_")}, **given}

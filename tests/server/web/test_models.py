@@ -240,7 +240,7 @@ def test_no_query_breaks_the_list(page: Make, a_model: Make):
         "compare=1&compare=1",
         "compare=-1",
         "compare=99999999999",
-        "symbol=%00%3Cb%3E",
+        "symbol=%01%3Cb%3E",
         "compare=²",
     ):
         assert client.get(f"/models?{query}").status_code == 200
