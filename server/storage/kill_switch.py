@@ -40,6 +40,11 @@ class Latch:
     release_reason: str | None = None
 
     @property
+    def closes_since_ms(self) -> int:
+        """Since when everything is to be sold; 0 where nobody asked for that."""
+        return (self.engaged_ms or 0) if self.engaged and self.close_positions else 0
+
+    @property
     def order(self) -> HaltOrder:
         """What the halt file has to say while the row is engaged."""
         return HaltOrder(

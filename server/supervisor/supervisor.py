@@ -213,6 +213,9 @@ class Supervisor:
         if said.has_lines and view.heard_at is None:
             view.heard_at = self._clock()
 
+    def _told_to_close_ms(self, bot: BotRow) -> int:
+        return max(self._given_ms.get(bot.id, 0), bot.told.latch.closes_since_ms)
+
     def _observe(self, bot: BotRow, view: View, life: Life) -> Observation:
         now, wall = self._clock(), now_ms()
         wanted_gone = life is Life.NONE and bot.is_faulted and not self._ending
@@ -222,7 +225,7 @@ class Supervisor:
             faulted=bot.is_faulted,
             has_open_position=wanted_gone and (bot.id in self._given_ms or self._has_open_position(bot.id)),
             must_close=bot.id in self._left.to_close,
-            is_told_to_close=self._given_ms.get(bot.id, 0) > (view.last_end_ms or 0),
+            is_told_to_close=self._told_to_close_ms(bot) > (view.last_end_ms or 0),
             is_restart_wanted=bot.is_restart_wanted,
             is_unread=bot.id in self._left.unread - self._ingest.unreadable,
             is_close_only=view.is_close_only,

@@ -138,7 +138,7 @@ def test_the_kill_switch_closes_positions_where_that_is_asked_also_of_a_stopped_
 
     fleet.call("POST", "/api/system/halt", expect=202, json={"reason": "out", "close_positions": True})
 
-    wait_for("it is sold", lambda: fleet.positions(bot_id, "closed"), 90)
+    wait_for("it is sold", lambda: fleet.positions(bot_id, "closed"), 30)
     assert fleet.positions(bot_id, "closed")[0]["exit_reason"] == "kill_switch"
     wait_for("it rests", lambda: fleet.bot(bot_id)["status"] == "stopped", 30)
 

@@ -213,6 +213,22 @@ def test_the_kill_switch_starts_a_stopped_bot_only_to_close_what_it_holds(fleet:
     assert bool(fleet.runs(bot)) is closes
 
 
+def test_the_kill_switch_closes_at_once_what_a_bot_left_that_has_just_stopped(fleet: Any) -> None:
+    bot = fleet.add_bot()
+    fleet.set_config(bot, on_stop="hold")
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
+    fleet.set(bot, desired_state="stopped")
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "stopped")
+    fleet.plan(bot, closes=fleet.add_position(bot))
+
+    with write(fleet.engine) as connection:
+        kill_switch.halt(connection, fleet.settings.halt_file, ANN, "out", close_positions=True)
+    fleet.run(supervisor, lambda: [p.status for p in fleet.rows(TradingOrder, bot)] == ["closed"])
+
+    assert len(fleet.runs(bot)) == 2
+
+
 def test_a_command_of_another_bot_is_not_this_ones(fleet: Any) -> None:
     one, other = fleet.add_bot("stopped"), fleet.add_bot("stopped")
     with write(fleet.engine) as connection:
