@@ -18,6 +18,7 @@ import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from sqlalchemy import Engine, insert, update
+from waitress import wasyncore
 from waitress.server import create_server
 from werkzeug.test import TestResponse
 
@@ -307,7 +308,11 @@ def address(app: Any) -> Iterator[str]:
     thread.start()
     yield f"http://127.0.0.1:{server.effective_port}"
     app.extensions["flotilla.hub"].close()
-    server.close()
+    listening = dict(server._map)
+    server.trigger.pull_trigger(server._map.clear)  # the thread ends; only then may what it listens on be closed
+    thread.join(10)
+    server.task_dispatcher.shutdown()
+    wasyncore.close_all(listening)
 
 
 @pytest.fixture

@@ -17,9 +17,11 @@ import psutil
 import pytest
 import requests
 
+from server.app import ENDS_WITHIN_S
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+STARVED_S = 3  # what a busy machine may take on top of the server's own limit
 SERVE = (
     "import sys; from server.app import serve; from server.settings import load_settings; "
     "sys.exit(serve(load_settings()))"
@@ -65,7 +67,7 @@ def test_it_prints_the_first_password_serves_and_ends_in_order(tmp_path: Path, n
         out, err = process.communicate(timeout=10)
 
     assert health.json() == {"status": "ok"}
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < ENDS_WITHIN_S + STARVED_S
     assert process.returncode == 0
     password = out.split("password ")[1].split()[0]
     assert len(password) == 16
@@ -112,7 +114,7 @@ def test_a_request_that_hangs_does_not_hold_up_the_end(tmp_path: Path):
         client.connect(("127.0.0.1", port))
         client.sendall(b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
         process.terminate()
-        process.communicate(timeout=3)
+        process.communicate(timeout=ENDS_WITHIN_S + STARVED_S)
 
     assert process.returncode == 0
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from server.app import ENDS_WITHIN_S
 from server.security.roles import Role
 from server.settings import Settings
 from server.storage.times import now_ms
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.browser
 Make = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[3]
 SLOW_MS = 20_000
+STARVED_S = 3  # what a busy machine may take on top of the server's own limit
 
 
 @pytest.fixture
@@ -43,6 +45,11 @@ def is_live(page: Page) -> None:
 
 def state_of(page: Page, bot_id: int) -> Any:
     return page.locator(f"#bot-{bot_id} .pill")
+
+
+def colour_of(page: Page, bot_id: int) -> str:
+    """What is behind the bot's name: it tells which rows are selected."""
+    return str(page.evaluate("id => getComputedStyle(document.querySelector(`#bot-${id} td`)).backgroundColor", bot_id))
 
 
 # Following
@@ -118,7 +125,9 @@ def test_a_bot_that_leaves_a_filter_again_and_again_leaves_the_page_each_time(
 def test_what_somebody_is_doing_stays_as_it_is(open_page: Make, bot: int, observe: Make):
     page = open_page(760)
     is_live(page)
+    plain = colour_of(page, bot)
     page.locator(f"#pick-{bot}").check()
+    chosen = colour_of(page, bot)
     page.evaluate(
         """id => { const cell = document.querySelector(`#bot-${id} td.who`);
         const [menu, field] = ['<details data-keep id=d><summary>m</summary>x</details>', '<input data-keep id=q>'];
@@ -138,7 +147,7 @@ def test_what_somebody_is_doing_stays_as_it_is(open_page: Make, bot: int, observ
     expect(page.locator("#q")).to_be_focused()
     expect(page.locator("#d")).to_have_attribute("open", "")
     expect(page.locator(f"#pick-{bot}")).to_be_checked()
-    expect(page.locator(f"#bot-{bot}")).to_have_attribute("aria-selected", "true")
+    assert colour_of(page, bot) == chosen != plain
     assert page.evaluate("document.querySelector('.scroll')?.scrollLeft") == left
 
 
@@ -218,7 +227,7 @@ def test_a_server_that_ends_in_order_does_not_wait_for_open_pages(bot: int, brow
     process.terminate()
     process.wait(10)
 
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < ENDS_WITHIN_S + STARVED_S
     assert process.returncode == 0
     context.close()
 
