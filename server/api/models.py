@@ -76,13 +76,17 @@ def list_models(query: PageQuery) -> Response:
     return jsonify(page_of(rows, query.limit, lambda row: model_files.model_document(row, users.get(row.id, []))))
 
 
-@api.post("/api/models/upload", responses={201: Model}, openapi_extensions={"requestBody": _UPLOAD_BODY})
+@api.post("/api/models/upload", responses={200: Model, 201: Model}, openapi_extensions={"requestBody": _UPLOAD_BODY})
 @needs(Role.TRADER)
 def upload_model() -> tuple[Response, int]:
-    """Add a model. It is loaded and asked for a prediction before it is accepted."""
-    model_id = take_upload()
+    """Add a model. It is loaded and asked for a prediction before it is accepted.
+
+    The same file with the same name, symbol and card is the model that is there already: 200.
+    """
+    model_id, is_new = take_upload()
     with read(engine()) as connection:
-        return jsonify(model_files.model_document(model_files.model_row(connection, model_id), [])), 201
+        row, users = model_files.model_row(connection, model_id), model_files.used_by(connection)
+    return jsonify(model_files.model_document(row, users.get(row.id, []))), 201 if is_new else 200
 
 
 @api.get(MODEL, responses={200: Model})
@@ -119,8 +123,8 @@ def delete_model(path: ModelPath) -> tuple[str, int]:
     return "", 204
 
 
-def take_upload() -> int:
-    """Check and register the model that this request holds; its id. Raises `FlotillaError`."""
+def take_upload() -> tuple[int, bool]:
+    """Check and register the model that this request holds; its id, and whether it is new. Raises `FlotillaError`."""
     upload, fields = _upload()
     settings, card_file = _settings(), request.files.get("card")
     with model_files.checked_upload(settings, upload.stream) as file:

@@ -60,6 +60,18 @@ def restore(connection: Connection, bot_id: int, version: int, author: Author) -
     return replace(connection, bot_id, config_of(connection, bot_id, version), author)
 
 
+def is_done(connection: Connection, bot: Row[Any], based: int, document: Mapping[str, Any], author: Author) -> bool:
+    """Whether the newest version is what *author* asks for with *document*, made from *based*: a second click."""
+    row = connection.execute(
+        select(TradingConfigVersion).where(
+            TradingConfigVersion.bot_id == bot.id, TradingConfigVersion.version == bot.config_version
+        )
+    ).one()
+    if row.version != based + 1 or row.author != author.name:
+        return False
+    return _means(row.config, check_config(connection, definition(bot.strategy), _without_version(document)))
+
+
 def adopt_strategy(connection: Connection, bot: Row[Any], strategy: StrategyDefinition, author: Author) -> None:
     """Carry a bot's config over to another strategy: fields that both know are kept, the rest get their defaults."""
     present = config_of(connection, bot.id, bot.config_version)

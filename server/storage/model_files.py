@@ -142,11 +142,16 @@ def add_model(
     symbol: str,
     author: Author,
     card: dict[str, Any] | None = None,
-) -> int:
-    """Register a checked file and move it to its place; the id of the model.
+) -> tuple[int, bool]:
+    """Register a checked file and move it to its place; the model's id, and whether it is new: the same file under the
+    same name, market and card is the same model.
 
     Both happen under the database's write lock, so that no deletion of the same file comes between.
     """
+    known = _same_model(connection, file.sha256, name, symbol, card)
+    if known is not None:
+        file.path.replace(settings.model_file(file.sha256))
+        return known, False
     row = {"name": name, "symbol": symbol, "card": card, "uploaded_by": author.name, "created_ms": now_ms()}
     result = connection.execute(
         insert(Model).values(
@@ -162,7 +167,13 @@ def add_model(
     model_id: int = result.inserted_primary_key[0]  # type: ignore[index]
     facts = {"name": name, "symbol": symbol, "sha256": file.sha256}
     audit.note(connection, author, "model.upload", target=f"model {model_id}", after=facts)
-    return model_id
+    return model_id, True
+
+
+def _same_model(connection: Connection, sha256: str, name: str, symbol: str, card: dict[str, Any] | None) -> int | None:
+    same = (Model.sha256 == sha256, Model.name == name, Model.symbol == symbol, Model.deleted_ms.is_(None))
+    rows = connection.execute(select(Model.id, Model.card).where(*same).order_by(Model.id))
+    return next((row.id for row in rows if row.card == card), None)
 
 
 def model_row(connection: Connection, model_id: int) -> Row[Any]:

@@ -264,7 +264,9 @@ def save_config(bot_id: int) -> ResponseReturnValue:
         return show_bot(bot_id, "config", typed=Typed(values=form, errors=found.errors, based=based)), 422
     try:
         with write(engine()) as connection:
-            if queries.bot_row(connection, bot_id).config_version != based:
+            bot = queries.bot_row(connection, bot_id)
+            is_again = configs.is_done(connection, bot, based, found.document, caller().author)
+            if bot.config_version != based and not is_again:
                 raise PreconditionFailed("Somebody else has saved meanwhile.")
             document = configs.merge(connection, bot_id, found.document, caller().author)
     except PreconditionFailed:
@@ -297,8 +299,11 @@ def ask_restore(bot_id: int, version: int) -> ResponseReturnValue:
 def restore_config(bot_id: int, version: int) -> ResponseReturnValue:
     """Make an earlier version the newest again, if the newest is still the one that was compared with."""
     with write(engine()) as connection:
-        newest = queries.bot_row(connection, bot_id).config_version
-        if request.form.get("version", 0, type=int) != newest:
+        bot, based = queries.bot_row(connection, bot_id), request.form.get("version", 0, type=int)
+        newest, earlier = bot.config_version, queries.config_of(connection, bot_id, version)
+        if newest != based and _is_restored(connection, bot, based, earlier):
+            flash(f"v{version} is in force again, as v{newest}.", "done")
+        elif newest != based:
             flash(f"v{newest} was saved meanwhile, so nothing was restored. Look at the difference again.")
         else:
             try:
@@ -308,3 +313,11 @@ def restore_config(bot_id: int, version: int) -> ResponseReturnValue:
                 words = "; ".join(f"{field_label(name)}: {reason}" for name, reason in refusal.fields.items())
                 flash(f"v{version} cannot be put back: {words or refusal.message}.")
     return redirect(url_for("web.bot_page", bot_id=bot_id, tab="config", _anchor="tabs"), 303)
+
+
+def _is_restored(connection: Connection, bot: Row[Any], based: int, earlier: Mapping[str, Any]) -> bool:
+    """Whether the click before this one has restored it already."""
+    try:
+        return configs.is_done(connection, bot, based, earlier, caller().author)
+    except Refused:  # a version that cannot be restored was not restored
+        return False

@@ -148,22 +148,34 @@ def _make_account(row: Row[Any]) -> None:
         return
     flotilla = current_app.extensions["flotilla"]
     quote = quote_of(symbols_at(typed.get("place")), typed.get("symbol", "")) or "USDC"
-    name = f"simulator {row.id[:6]}"
+    name = f"simulator {row.id[:6]} {quote}"
+    if _choose_account(row.id, name):
+        flash(f"The account {name} is chosen. It was opened with {int(_BALANCE):,} {quote} of play money.", "done")
+        return
     try:
         keys = open_account(f"http://127.0.0.1:{flotilla.settings.sim_port}", {quote: _BALANCE})
     except NoAccount:
         flash("The simulator does not answer. Start it (flotilla up runs it), then try again.")
         return
+    _choose_account(row.id, name, keys)
+    flash(f"A simulator account with {int(_BALANCE):,} {quote} of play money is chosen.", "done")
+
+
+def _choose_account(draft_id: str, name: str, keys: dict[str, str] | None = None) -> bool:
+    """Have the draft trade with the credential *name*, made of *keys* if there is none yet; False if there is none."""
+    flotilla = current_app.extensions["flotilla"]
     with write(engine()) as connection:
         known = connection.execute(select(Credential.id).where(Credential.name == name)).scalar_one_or_none()
-        if known is None:
+        if known is None and keys is None:
+            return False
+        if known is None and keys is not None:
             known = create_credential(connection, flotilla.vault, name=name, exchange="simulator", **keys)
             facts = {"name": name, "exchange": "simulator", "api_key_last4": keys["api_key"][-4:]}
             audit.note(connection, caller().author, "credential.create", target=f"credential {known}", after=facts)
-        document = drafts.draft_row(connection, caller().owner, row.id).document
+        document = drafts.draft_row(connection, caller().owner, draft_id).document
         document = {**document, "market": {**document["market"], "credential_id": str(known)}}
-        drafts.save_draft(connection, row.id, document)
-    flash(f"A simulator account with {int(_BALANCE):,} {quote} of play money is chosen.", "done")
+        drafts.save_draft(connection, draft_id, document)
+    return True
 
 
 def _after_creation(bot_id: int, name: str) -> None:

@@ -38,13 +38,18 @@ def models_page() -> ResponseReturnValue:
 def upload_model() -> ResponseReturnValue:
     """Take a model that was uploaded; its page says what was checked."""
     try:
-        model_id = take_upload()
+        model_id, is_new = take_upload()
     except FlotillaError as error:
         if error.http_status not in (413, 415, 422):
             raise
         wrong = (dict(error.fields) or {"file": error.message}) | _plain_words(error.fields)
         return _show_models(wrong, cleaned(request.form.to_dict(), ("name", "symbol"))), error.http_status
-    flash("The model is accepted: it was loaded and asked for a prediction.", "done")
+    if is_new:
+        flash("The model is accepted: it was loaded and asked for a prediction.", "done")
+    else:
+        flash(
+            f"This is model #{model_id}: the same file with the same name, market and card. It is there once.", "done"
+        )
     return redirect(url_for("web.model_page", model_id=model_id), 303)
 
 

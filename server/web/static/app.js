@@ -263,8 +263,14 @@
     const button = event.submitter || event.target;
     if (busy.has(button)) return event.preventDefault();
     button.setAttribute("aria-busy", "true");
-    busy.set(button, setTimeout(() => { busy.delete(button); button.removeAttribute("aria-busy"); }, 5000));
+    const isUpload = event.target.enctype === "multipart/form-data";  // may take minutes: busy until the page leaves
+    busy.set(button, isUpload ? 0 : setTimeout(() => free(button), 5000));
   });
+  function free(button) {
+    busy.delete(button);
+    button.removeAttribute("aria-busy");
+  }
+  window.addEventListener("pageshow", () => { for (const button of [...busy.keys()]) free(button); });
 
   // --- dialogs: a confirmation page shown over this one ----------------------------------------------------------------
 

@@ -128,6 +128,24 @@ def test_somebody_elses_change_is_not_overwritten_and_both_are_shown(save: Make,
     assert (saved["version"], saved["cooldown"], saved["holding_time"], saved["max_positions"]) == (3, 20, 900, 3)
 
 
+def test_a_double_click_on_save_is_one_version_and_says_that_it_was_saved(
+    save: Make, a_bot: Make, config: Make, page: Make
+):
+    bot_id = a_bot(config={"cooldown": 10})
+
+    answers = [save(bot_id, 1, cooldown="20"), save(bot_id, 1, cooldown="20")]
+
+    assert [answer.status_code for answer in answers] == [303, 303]
+    assert (config(bot_id)["version"], config(bot_id)["cooldown"]) == (2, 20)
+
+
+def test_the_same_form_of_somebody_else_is_told_who_saved(save: Make, a_bot: Make, api: Any):
+    bot_id = a_bot(config={"cooldown": 10})
+    api.put(f"/api/trading/bots/{bot_id}/config", {"cooldown": 20})
+
+    assert save(bot_id, 1, cooldown="20").status_code == 412
+
+
 @pytest.mark.parametrize("version", ["", "abc", "-1", "999"])
 def test_a_form_that_names_no_known_version_saves_nothing(save: Make, a_bot: Make, config: Make, version: Any):
     bot_id = a_bot()
@@ -186,6 +204,23 @@ def test_a_version_is_not_put_back_over_a_change_that_nobody_saw(page: Make, a_b
 
     assert "v3 was saved meanwhile" in answer.text
     assert config(bot_id)["cooldown"] == 40
+
+
+def test_a_double_click_on_restore_is_one_version_and_says_that_it_was_restored(
+    page: Make, a_bot: Make, api: Any, config: Make
+):
+    bot_id, client = a_bot(config={"cooldown": 10}), page("trader")
+    api.put(f"/api/trading/bots/{bot_id}/config", {"cooldown": 30})
+    path = f"/bots/{bot_id}/config/versions/1/restore"
+    form = {"csrf_token": csrf_token(client.get(path).text), "version": "2"}
+
+    client.post(path, data=form)
+    client.get(f"/bots/{bot_id}")  # says so, once
+    again = client.post(path, data=form, follow_redirects=True)
+
+    assert "v1 is in force again, as v3." in again.text
+    assert "nothing was restored" not in again.text
+    assert config(bot_id)["version"] == 3
 
 
 def test_only_who_may_trade_can_save_or_put_back_and_the_token_is_needed(page: Make, a_bot: Make, api: Any):

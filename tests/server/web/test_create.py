@@ -235,6 +235,30 @@ def test_an_account_at_the_simulator_is_one_button_and_one_account(
     assert f'value="{credential["id"]}" selected' in wizard.show("market")
 
 
+def test_another_market_gets_an_account_in_its_own_quote_asset_and_says_what_it_holds(
+    wizard: Wizard, api: Any, monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[Any] = []
+
+    def open_account(_address: str, balances: Any) -> dict[str, str]:
+        opened.append(balances)
+        return {"api_key": f"a-new-key-{len(opened)}", "api_secret": "its-secret"}
+
+    monkeypatch.setattr("server.web.create.open_account", open_account)
+    wizard.begin().market(go="account", symbol="ETHUSDT")
+    wizard.market(go="account", symbol="BTCUSDC")
+    assert "10,000 USDC of play money" in wizard.show("market")
+
+    wizard.market(go="account", symbol="ETHUSDT")
+
+    assert opened == [{"USDT": "10000"}, {"USDC": "10000"}]
+    names = sorted(item["name"] for item in api.get("/api/credentials").json["items"])
+    assert [name.rsplit(" ", 1)[1] for name in names] == ["USDC", "USDT"]
+    shown = wizard.show("market")
+    assert "It was opened with 10,000 USDT of play money." in shown
+    assert f"{names[1]} · key …ey-1</option>" in shown
+
+
 def test_a_trader_cannot_add_keys_but_is_told_who_can(page: Make, api: Any):
     api.post("/api/users", {"username": "tom", "password": "correct horse battery staple", "role": "trader"})
     wizard = Wizard(page("tom")).begin()

@@ -77,6 +77,18 @@ def test_an_accepted_model_shows_what_was_checked(page: Make, api: Any, model_te
     assert api.get("/api/models").json["items"][0]["card"]["scores"]["auc"] == 0.6316
 
 
+def test_the_same_upload_twice_is_one_model(page: Make, api: Any, model_text: bytes):
+    client = page()
+
+    answers = [upload(client, model_text, a_card(model_text)) for _ in range(2)]
+
+    assert answers[0].headers["Location"] == answers[1].headers["Location"]
+    assert "It is there once." in client.get(answers[1].headers["Location"]).text
+    assert len(api.get("/api/models").json["items"]) == 1
+    upload(client, model_text, a_card(model_text), name="another name")
+    assert len(api.get("/api/models").json["items"]) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
