@@ -33,7 +33,7 @@ class HaltTotals(Given):
     waiting: int = Field(description="Entry orders still in the book.")
     unknown: int = Field(description="Entry orders without an answer yet; they are being asked about.")
     positions: int = Field(description="Positions that are held, and guarded.")
-    without_stop: int = Field(description="Of these, without a stop price.")
+    without_stop: int = Field(description="Of these, without a stop, or with no process to watch it.")
 
 
 class HaltLine(Given):

@@ -18,10 +18,11 @@ from sqlalchemy import Connection, func, select
 from server.notify import summaries
 from server.notify.summaries import bot_label, fleet_documents, state_text
 from server.notify.templates import one_line, signed
-from server.storage import kill_switch, verbs
+from server.storage import halt_checklist, kill_switch, verbs
 from server.storage.audit import Author
 from server.storage.models import Bot, ExchangeOrder, TradingOrder
 from server.storage.queries import OPEN, config_of
+from server.storage.times import now_ms
 from server.web.formats import place_of, split_symbol
 from shared.errors import FlotillaError, Refused
 from shared.states import FINAL_ORDER_STATES, BotState, DesiredState, Role
@@ -57,6 +58,9 @@ class Plan:
 
     verb: str
     bot_ids: tuple[int, ...] | None
+
+
+KILL_SWITCH: Final = Plan("halt", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +122,13 @@ def observed(connection: Connection, plan: Plan) -> str:
     bots = _bots_of(connection, plan)
     if plan.verb != "halt":
         return "\n".join(f"{bot_label(bot)}: {_seen(bot)}" for bot in bots)
-    resting = _entry_orders(connection, [bot["id"] for bot in bots])
-    orders = sum(resting.values())
+    lines = halt_checklist.checklist(connection, now_ms(), plan.bot_ids)
+    orders = sum(line["waiting"] + line["unknown"] for line in lines)
     left = "no entry order is left" if not orders else f"{orders} entry order{'s' * (orders > 1)} still to withdraw"
-    return f"{'All bots' if plan.bot_ids is None else _names(bots)} halted: {left}."
+    confirmed = sum(line["confirmed"] for line in lines)
+    whom = "All bots" if plan.bot_ids is None else _names(bots)
+    begun = "halted" if confirmed == len(lines) else "to halt"
+    return f"{whom} {begun}: {confirmed} of {len(lines)} confirmed, {left}."
 
 
 def _seen(bot: Mapping[str, Any]) -> str:
@@ -131,9 +138,9 @@ def _seen(bot: Mapping[str, Any]) -> str:
 
 def is_observed(connection: Connection, plan: Plan, since_ms: int) -> bool:
     """Whether what *plan* wants has come true, or the bot fell into error *since_ms* and will not get there."""
-    bots = _bots_of(connection, plan)
     if plan.verb == "halt":
-        return not _entry_orders(connection, [bot["id"] for bot in bots])
+        return all(line["confirmed"] for line in halt_checklist.checklist(connection, since_ms, plan.bot_ids))
+    bots = _bots_of(connection, plan)
     return all(bot["status"] == _REACHED[plan.verb] or _failed(bot, since_ms) for bot in bots)
 
 
@@ -179,7 +186,7 @@ def _plan(connection: Connection, name: str, verb: str, argument: str) -> Plan:
     bots = fleet_documents(connection)
     chosen: Sequence[Mapping[str, Any]] = bots
     if argument.lower() == "all" and verb == "halt":
-        return Plan(verb, None)
+        return KILL_SWITCH
     if argument.lower() == "all":
         chosen = [bot for bot in bots if _MAKES_SENSE[verb](bot)]
         if not chosen:

@@ -1,7 +1,8 @@
 """Hear what the allowed chats say, have it done, and say what came of it.
 
 What is heard is confirmed in the same transaction that carries it out, so that a restart neither loses nor repeats a
-command. Questions that wait for their button live in memory: after a restart one has to ask again.
+command. Questions that wait for their button live in memory: after a restart one has to ask again. The kill switch does
+not wait for the database: its file is written first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from sqlalchemy import Connection, Engine, delete, insert, select
@@ -22,10 +23,12 @@ from server.notify.commands import Answer, Plan
 from server.notify.deliveries import RetryPolicy, Trouble, Undelivered, cut
 from server.notify.templates import Message, one_line
 from server.settings import Settings, TelegramSettings
+from server.storage import kill_switch
 from server.storage.audit import Author, Via
 from server.storage.engine import read, write
 from server.storage.models import Setting
 from server.storage.times import DAY_MS, now_ms
+from shared.halt import HaltOrder
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +42,8 @@ _MOST_DEAF_S = 30.0
 _MOST_STRANGERS = 100
 _OFFSET_LASTS_MS = 6 * DAY_MS
 """After a week of silence Telegram counts its updates anew; one confirmed long ago does not come back."""
+_NOT_DONE = "That did not work; nothing was changed. The supervisor's log says why."
+_HALTED_BY_FILE = "The halt file halts all bots of this machine; the rest did not work. The supervisor's log says why."
 NO_LONGER = "This question is no longer valid. Send the command again."
 
 
@@ -110,6 +115,8 @@ class Listener:
 
     async def _hear(self, said: Said) -> None:
         answer = Answer()
+        nonce = self._hold_question(said)
+        halts = nonce is not None and self._engage_file_first(self._questions[nonce].plan, said)
         try:
             with write(self._engine) as connection:
                 answer = self._answer(connection, said)
@@ -118,9 +125,11 @@ class Listener:
             raise  # the database: it is heard again
         except Exception:
             log.exception("command_failed", update_id=said.update_id)
-            answer = Answer(text="That did not work; nothing was changed. The supervisor's log says why.")
+            answer = Answer(text=_HALTED_BY_FILE if halts else _NOT_DONE)
             with write(self._engine) as connection:
                 self._save_offset(connection, said.update_id + 1)
+        if nonce is not None:
+            del self._questions[nonce]
         self._offset = (said.update_id + 1, now_ms())
         if said.chat_id is None or not (answer.text or answer.hint):
             return
@@ -161,11 +170,32 @@ class Listener:
             return Answer(text=NO_LONGER)
         if question.user_id != said.user_id:
             return Answer(hint="Only the one who asked can answer this.")
-        del self._questions[nonce]
         if verdict != "yes":
             return Answer(text="Cancelled; nothing was changed.")
         log.info("command_confirmed", verb=question.plan.verb, user=said.user, chat_id=said.chat_id)
         return commands.carry_out(connection, question.plan, author, self._halt_file)
+
+    def _hold_question(self, said: Said) -> str | None:
+        """The nonce of the question that *said* answers: it stays valid until the answer is carried out."""
+        nonce = said.text.partition(":")[2] if said.press_id is not None else ""
+        question = self._questions.get(nonce)
+        if question is None or (said.chat_id, said.user_id) != (question.chat_id, question.user_id):
+            return None
+        if said.chat_id not in self._allowed or question.until < time.monotonic():
+            return None
+        self._questions[nonce] = replace(question, until=float("inf"))
+        return nonce
+
+    def _engage_file_first(self, plan: Plan, said: Said) -> bool:
+        """Engage the kill switch by its file at once if that was confirmed, whatever the database does."""
+        if plan != commands.KILL_SWITCH or not said.text.startswith("yes:"):
+            return False
+        try:
+            kill_switch.engage_file(self._halt_file, HaltOrder(by=one_line(said.user, 40), at_ms=now_ms()))
+        except OSError as error:
+            log.error("halt_file_not_written", file=str(self._halt_file), reason=error.strerror)
+            return False
+        return True
 
     def _note_stranger(self, said: Said) -> None:
         if said.chat_id is None or said.chat_id in self._strangers or len(self._strangers) >= _MOST_STRANGERS:

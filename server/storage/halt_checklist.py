@@ -1,13 +1,14 @@
 """How far the kill switch has got, bot by bot: what was withdrawn, what is still in the book, what is held.
 
 A bot is confirmed when it has said itself that no entry order of its is left, or, where it does not run, when its
-reports are read to the end and name none.
+reports are read to the end and name none. Where it does not run, no process watches its stops, so
+there are none.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def document(connection: Connection, file: Path) -> dict[str, Any]:
     """The state of the kill switch and, while it is engaged, its checklist."""
     row, order = kill_switch.state(connection), halt_order(file.read_bytes)
     latch = kill_switch.in_force(row, order, file)
-    bots = _checklist(connection, latch.engaged_ms or 0) if latch.engaged else []
+    bots = checklist(connection, latch.engaged_ms or 0) if latch.engaged else []
     return {
         "engaged": latch.engaged,
         "in_database": row.engaged,
@@ -51,8 +52,10 @@ def document(connection: Connection, file: Path) -> dict[str, Any]:
     }
 
 
-def _checklist(connection: Connection, since_ms: int) -> list[dict[str, Any]]:
-    bots = connection.execute(select(Bot).where(Bot.archived_ms.is_(None)).order_by(Bot.id)).all()
+def checklist(connection: Connection, since_ms: int, bot_ids: Collection[int] | None = None) -> list[dict[str, Any]]:
+    """A line for each bot, or each of *bot_ids*; what was cancelled counts *since_ms*."""
+    query = select(Bot).where(Bot.archived_ms.is_(None)).order_by(Bot.id)
+    bots = connection.execute(query if bot_ids is None else query.where(Bot.id.in_(bot_ids))).all()
     positions: dict[int, list[Row[Any]]] = {bot.id: [] for bot in bots}
     table = TradingOrder
     for row in connection.execute(select(table.bot_id, table.document).where(table.status.in_(OPEN))):
@@ -91,7 +94,7 @@ def _line(
         "unknown": unknown,
         "confirmed": withdrawn and (bool(is_heard) if runs else not is_unread),
         "positions": len(held),
-        "without_stop": sum(p.get("stop_price") is None for p in held),
+        "without_stop": sum(p.get("stop_price") is None for p in held) if runs else len(held),
         "note": note,
     }
 

@@ -69,11 +69,15 @@ def in_force(row: Latch, order: HaltOrder | None, file: Path) -> Latch:
         return replace(row, close_positions=row.close_positions or order.close_positions)
     return replace(
         row,
+        number=row.number + 1,
         engaged=True,
         close_positions=order.close_positions,
         engaged_ms=order.at_ms or _changed_ms(file),
         engaged_by=order.by,
         reason=order.reason,
+        released_ms=None,
+        released_by=None,
+        release_reason=None,
     )
 
 

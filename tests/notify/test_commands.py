@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, select
+from sqlalchemy.exc import OperationalError
 
 from server.notify.commands import Command, parse
-from server.notify.listener import NO_LONGER
+from server.notify.listener import NO_LONGER, Listener
 from server.storage.audit import Author, Via
 from server.storage.engine import read, write
-from server.storage.models import AuditEntry, Credential, ExchangeOrder, KillSwitch, TradingOrder
+from server.storage.models import AuditEntry, Credential, Event, ExchangeOrder, KillSwitch, TradingOrder
 from server.storage.times import now_ms
 from server.storage.verbs import VERBS
 from tests.notify.bot_api import CHAT, OTHER_CHAT
@@ -116,6 +119,34 @@ def rest_an_entry(house: Any, bot_id: int) -> None:
     }  # fmt: skip
     with write(house.engine) as connection:
         connection.execute(insert(ExchangeOrder).values(**row))
+
+
+def pend(house: Any, bot_id: int) -> None:
+    """Let the bot wait for the entry of a position."""
+    rest_an_entry(house, bot_id)
+    row = {
+        "bot_id": bot_id, "position_key": now_ms(), "symbol": "ETHUSDT", "side": "BUY", "status": "pending",
+        "quantity": Decimal(1), "opened_ms": 1, "fees": Decimal(0), "entry_logic": "", "exit_logic": "",
+        "config_version": 1, "exchange": "simulator", "mode": "trade",
+        "document": {"legs": [{"role": "entry", "status": "new"}]},
+    }  # fmt: skip
+    with write(house.engine) as connection:
+        connection.execute(insert(TradingOrder).values(**row))
+
+
+def say_halted(house: Any, bot_id: int) -> None:
+    """Let the bot say that it is halted, and has no entry order any more."""
+    row = {
+        "bot_id": bot_id,
+        "run_id": f"{bot_id}.1",
+        "seq": 1,
+        "ts": now_ms(),
+        "type": "halt",
+        "data": {"halted": True},
+    }
+    with write(house.engine) as connection:
+        connection.exec_driver_sql("update trading_orders set status = 'expired'")
+        connection.execute(insert(Event).values(**row))
 
 
 def audit(house: Any) -> list[tuple[str, str, str, int | None]]:
@@ -295,17 +326,59 @@ def test_live_money_is_asked_about_in_figures(chat, house, text, label):
     assert house.bot(bot_id).desired_state == "running"
 
 
-def test_halting_a_bot_asks_and_tells_when_its_entries_are_withdrawn(chat, house, bot_id, wait_for):
-    rest_an_entry(house, bot_id)
+def test_halting_a_bot_asks_and_tells_when_the_bot_has_confirmed(chat, house, bot_id, wait_for):
+    house.set_bot(bot_id, pid=4711, run_id=f"{bot_id}.1")
+    pend(house, bot_id)
 
     assert "1 entry order will be withdrawn" in chat.ask("/halt eth-scalper")
     assert not house.bot(bot_id).halted
-    assert "1 entry order still to withdraw" in chat.press("Halt")
+    assert chat.press("Halt") == "1 eth-scalper [SIM] to halt: 0 of 1 confirmed, 1 entry order still to withdraw."
     assert house.bot(bot_id).halted
 
-    with write(house.engine) as connection:
-        connection.exec_driver_sql("update exchange_orders set status = 'cancelled'")
-    wait_for("the answer says so", lambda: chat.shows("no entry order is left"))
+    say_halted(house, bot_id)
+    wait_for("it says so", lambda: chat.shows("1 eth-scalper [SIM] halted: 1 of 1 confirmed, no entry order is left."))
+
+
+def test_all_are_halted_only_once_each_bot_that_runs_has_said_so(chat, house, stand_in, bot_id, wait_for, monkeypatch):
+    monkeypatch.setattr("server.notify.listener.WATCH_S", 1.0)
+    house.set_bot(bot_id, pid=4711, run_id=f"{bot_id}.1")
+
+    chat.ask("/halt all")
+    chat.press("Halt")
+    wait_for("the wait is over", lambda: chat.shows("All bots to halt: 0 of 1 confirmed, no entry order is left.\nNot"))
+
+    say_halted(house, bot_id)
+    chat.ask("/halt all")
+    chat.press("Halt")
+    wait_for("it says so", lambda: chat.shows("All bots halted: 1 of 1 confirmed, no entry order is left."))
+
+
+def test_the_kill_switch_halts_by_its_file_while_the_database_is_locked(chat, house, stand_in, bot_id, wait_for):
+    chat.ask("/halt all")
+    with closing(sqlite3.connect(house.settings.home / "flotilla.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        stand_in.press("Halt")
+        wait_for("the file is there", house.settings.halt_file.exists, within_s=3)
+
+    wait_for("the row follows", lambda: chat.shows("Kill switch engaged by ada."))
+    with read(house.engine) as connection:
+        assert connection.execute(select(KillSwitch.engaged)).scalar_one()
+
+
+def test_an_answer_whose_commit_fails_is_carried_out_later_and_not_forgotten(chat, house, bot_id, monkeypatch):
+    monkeypatch.setattr("server.notify.listener.CONFIRM_S", 1.0)
+    save, failures = Listener._save_offset, iter([True])
+
+    def fails_once(self: Listener, connection: Any, offset: int) -> None:
+        save(self, connection, offset)
+        if next(failures, False):
+            time.sleep(1.1)  # the question's time is over meanwhile
+            raise OperationalError("COMMIT", {}, Exception("database is locked"))
+
+    chat.ask("/halt all")
+    monkeypatch.setattr(Listener, "_save_offset", fails_once)
+
+    assert chat.press("Halt") == "Kill switch engaged by ada."
 
 
 def test_halt_all_is_the_kill_switch_and_blocks_a_start(chat, house, stand_in, bot_id, wait_for):

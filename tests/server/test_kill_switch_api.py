@@ -305,6 +305,22 @@ def test_the_file_alone_counts_what_was_cancelled_since_it_was_made(
     for state in (ordered, touched):
         assert (state["in_database"], state["totals"]["cancelled"]) == (False, 1)
         assert state["engaged_at"][:19] == iso(made_ms)[:19]
+        assert (state["number"], state["released_by"], state["released_at"], state["release_reason"]) == (
+            2, None, None, None,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("pid", "without_stop"), [(4711, 0), (None, 1)])
+def test_where_no_process_watches_it_a_position_has_no_stop(
+    api: Any, a_bot: Make, a_position: Make, observe: Make, pid: int | None, without_stop: int
+):
+    bot_id = a_bot()
+    observe(bot_id, pid=pid, run_id=f"{bot_id}.1")
+    a_position(bot_id, document={"legs": [], "activated_ms": 5, "stop_price": "99"})
+
+    totals = api.post("/api/system/halt", WHY).json["totals"]
+
+    assert (totals["positions"], totals["without_stop"]) == (1, without_stop)
 
 
 def test_the_checklist_reads_events_over_an_index(engine: Engine, a_bot: Make):
@@ -319,7 +335,7 @@ def test_the_checklist_reads_events_over_an_index(engine: Engine, a_bot: Make):
 
     with read(engine) as connection:
         listen(engine, "before_cursor_execute", explain)
-        halt_checklist._checklist(connection, 5)
+        halt_checklist.checklist(connection, 5)
     remove(engine, "before_cursor_execute", explain)
 
     assert len(plans) == 2
