@@ -18,7 +18,10 @@ from server.storage.verbs import VERBS
 api = blueprint("verbs", "What bots are told to do")
 
 _SUMMARIES = {
-    "start": "Let the bot trade. Asking again after it gave up lets it try again.",
+    "start": "Let the bot trade. Asking again after it gave up lets it try again; 409 where a silent host may still "
+    "run it.",
+    "take-over": "Run a bot here whose run on another host is lost; a reason is needed. It says that nothing trades "
+    "there any more: otherwise two processes trade at once.",
     "stop": "End the bot in order; what becomes of its positions is `on_stop` in its config.",
     "pause": "No new entries; open positions stay guarded.",
     "resume": "Entries again.",
@@ -27,7 +30,8 @@ _SUMMARIES = {
     "release": "Lift a halt; a reason is needed. The bot goes on as it is wanted to.",
     "close-positions": "Sell all that the bot holds at market; one that does not run is started for it. A paused bot "
     "stays paused, a running one goes on trading afterwards.",
-    "reset-errors": "Lift the fault of a bot in error: it starts again if it is wanted to run, else it is stopped.",
+    "reset-errors": "Lift the fault of a bot in error: it starts again if it is wanted to run, else it is stopped. 409 "
+    "where a silent host may still run it.",
 }
 
 

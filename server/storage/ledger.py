@@ -16,7 +16,16 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from server.notify import outbox
 from server.storage import commands
-from server.storage.models import Bot, BotRun, Event, ExchangeOrder, Fill, TradingOrder, TradingStats
+from server.storage.models import (
+    Bot,
+    BotRun,
+    Event,
+    ExchangeOrder,
+    Fill,
+    JournalOffset,
+    TradingOrder,
+    TradingStats,
+)
 from server.storage.queries import is_faulted
 from server.storage.times import day_of
 from shared.events import (
@@ -39,7 +48,7 @@ from shared.events import (
     from_data,
     to_data,
 )
-from shared.states import BotState, OrderState, PositionState, order_move_allowed
+from shared.states import BotState, OrderState, PositionState, RunKind, order_move_allowed
 from shared.units import ZERO
 
 _MINUTE_MS = 60_000
@@ -140,6 +149,15 @@ def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0, *
     return generation
 
 
+def give_up_run(connection: Connection, bot_id: int, generation: int, reason: str, now: int) -> None:
+    """Nobody waits for this run any more. It counts as no death, and what it still has to tell stays welcome."""
+    over = {"state": SETTLED, "ended_ms": now, "exit_reason": reason, "wanted": False}
+    mine = (BotRun.bot_id == bot_id, BotRun.generation == generation)
+    connection.execute(update(BotRun).where(*mine).values(**over))
+    offset = (JournalOffset.bot_id == bot_id, JournalOffset.generation == generation)
+    connection.execute(update(JournalOffset).where(*offset).values(done=True))
+
+
 # --- one handler per payload --------------------------------------------------------------------------------------
 
 
@@ -219,6 +237,9 @@ def _on_balance(run: _Run, envelope: Envelope, payload: Payload) -> None:
 def _on_exit(run: _Run, envelope: Envelope, payload: Exit) -> None:
     said = {"exit_code": payload.code, "exit_reason": payload.reason}
     run.connection.execute(update(BotRun).where(*run.key, BotRun.exit_reason.is_(None)).values(**said))
+    # One that was replaced unheard tells its end late: the code says that it did.
+    late = (BotRun.kind == RunKind.REMOTE, BotRun.exit_code.is_(None))
+    run.connection.execute(update(BotRun).where(*run.key, *late).values(exit_code=payload.code))
 
 
 def _on_intent(run: _Run, envelope: Envelope, payload: OrderIntent) -> None:

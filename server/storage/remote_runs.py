@@ -20,9 +20,38 @@ from server.storage.ledger import RUNNING, SPAWNING, BotRef
 from server.storage.models import BotRun, JournalOffset
 from server.storage.queries import bot_row, control_document
 from server.storage.times import now_ms
-from shared.errors import NotFound, Refused
+from shared.errors import Conflict, NotFound, Refused
 from shared.events import Envelope, Exit
-from shared.states import RunKind
+from shared.states import BotState, RunKind
+
+NO_WORD = "No word from host"
+"""How the reason begins of a bot whose run on another host is silent."""
+
+
+def is_lost(status: str, reason: str | None) -> bool:
+    """Whether a bot with this status was given up because the host of its run was not heard."""
+    return status == BotState.ERROR and (reason or "").startswith(NO_WORD)
+
+
+class Replaced(Conflict):
+    """A later run of the same bot has taken this one's place; *fields* names it as ``replaced_by``."""
+
+    code = "replaced"
+
+
+def generation_of(run_id: str) -> int:
+    """Which of the bot's runs it is, counted from 1."""
+    return int(run_id.partition(".")[2])
+
+
+def require_newest(connection: Connection, bot_id: int, run_id: str) -> None:
+    """Raises `Replaced` for a run that is not the bot's newest: what people want now is not meant for it."""
+    bot = bot_row(connection, bot_id)
+    if bot.run_id is not None and generation_of(run_id) < bot.generation:
+        raise Replaced(
+            f"Run {bot.run_id} has taken the place of run {run_id}, so this one must enter nothing. End it.",
+            fields={"replaced_by": bot.run_id},
+        )
 
 
 def book(connection: Connection, bot_id: int, run_id: str, lines: Sequence[tuple[int, Envelope]]) -> dict[str, Any]:
@@ -49,8 +78,7 @@ def book(connection: Connection, bot_id: int, run_id: str, lines: Sequence[tuple
 
 
 def _run(connection: Connection, bot_id: int, run_id: str) -> Row[Any]:
-    generation = run_id.partition(".")[2]
-    known = (BotRun.bot_id == bot_id, BotRun.generation == int(generation), BotRun.kind == RunKind.REMOTE)
+    known = (BotRun.bot_id == bot_id, BotRun.generation == generation_of(run_id), BotRun.kind == RunKind.REMOTE)
     run = connection.execute(select(BotRun).where(*known)).first()
     if run is None:
         raise NotFound(

@@ -1,4 +1,4 @@
-"""What bots are told to do: start, stop, pause, resume, restart, halt, release, close positions, reset errors.
+"""What bots are told to do: start, take over, stop, pause, resume, restart, halt, release, close, reset errors.
 
 Desired state is declared, not commanded: a row changes here, and the supervisor makes it so. Each verb is one function
 of the same shape, checks what the state allows, and writes its line into the audit log.
@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, Row, select, update
 
-from server.storage import audit, commands, configs, kill_switch
+from server.storage import audit, commands, configs, kill_switch, ledger
 from server.storage.audit import Author
 from server.storage.models import Bot, BotRun
 from server.storage.queries import bot_row, config_of, is_faulted
@@ -27,8 +27,12 @@ class Verb(Protocol):
 
 
 def start(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
-    """Want the bot to run. Asking again lifts an error it gave up with. Raises `NotFound`, `Conflict`, `Refused`."""
+    """Want the bot to run. Asking again lifts an error it gave up with. Raises `NotFound`, `Conflict`, `Refused`.
+
+    A run on another host that is lost stays what it is: see `take_over`.
+    """
     bot = bot_row(connection, bot_id)
+    _require_not_lost(connection, bot)
     _require_released(connection, bot)
     _require_startable(connection, bot)
     again = bot.desired_state != DesiredState.RUNNING or bot.status == BotState.ERROR or _is_given_up(bot)
@@ -36,6 +40,26 @@ def start(connection: Connection, bot_id: int, author: Author, reason: str | Non
         connection, bot, author, "bot.start", reason,
         desired_state=DesiredState.RUNNING.value, start_requests=bot.start_requests + (1 if again else 0),
     )  # fmt: skip
+
+
+def take_over(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
+    """Give up a run on another host that is lost, and want the bot to run here.
+
+    Whoever asks says that nothing trades there any more. Raises `NotFound`, `Conflict`, `Refused` without a *reason*.
+    """
+    bot = bot_row(connection, bot_id)
+    why = require_reason(reason, "take a bot over from another host")
+    run = _lost_run(connection, bot)
+    if run is None:
+        raise Conflict(f"Bot {bot_id} has no run on another host that is lost, so there is nothing to take over.")
+    _require_released(connection, bot)
+    _require_startable(connection, bot)
+    ledger.give_up_run(connection, bot_id, run.generation, f"taken over from host {run.host}", now_ms())
+    _want(
+        connection, bot, author, "bot.take-over", f"{why} (run {bot.run_id} on host {run.host})",
+        desired_state=DesiredState.RUNNING.value, start_requests=bot.start_requests + 1,
+    )  # fmt: skip
+    ledger.set_status(connection, bot_id, BotState.STARTING, f"Taking over from host {run.host}.", now_ms())
 
 
 def stop(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
@@ -97,14 +121,19 @@ def close_positions(connection: Connection, bot_id: int, author: Author, reason:
 
 
 def reset_errors(connection: Connection, bot_id: int, author: Author, reason: str | None = None) -> None:
-    """Lift the fault of a bot that was given up: it starts again if it is wanted to run, else it is stopped."""
+    """Lift the fault of a bot that was given up: it starts again if it is wanted to run, else it is stopped.
+
+    Raises `NotFound`, `Conflict` for one whose run on another host is lost.
+    """
     bot = bot_row(connection, bot_id)
+    _require_not_lost(connection, bot)
     changes = {"start_requests": bot.start_requests + 1} if _is_given_up(bot) else {}
     _want(connection, bot, author, "bot.reset-errors", reason, **changes)
 
 
 VERBS: Final[dict[str, Verb]] = {
     "start": start,
+    "take-over": take_over,
     "stop": stop,
     "pause": pause,
     "resume": resume,
@@ -144,6 +173,26 @@ def _runs_by_hand(connection: Connection, bot: Row[Any]) -> bool:
     newest = (BotRun.bot_id == bot.id, BotRun.generation == bot.generation, BotRun.ended_ms.is_(None))
     by_hand = BotRun.kind != RunKind.SUPERVISED.value
     return connection.execute(select(BotRun.id).where(*newest, by_hand)).first() is not None
+
+
+def _lost_run(connection: Connection, bot: Row[Any]) -> Row[Any] | None:
+    """The bot's run on another host, if it was given up because nothing was heard of it."""
+    newest = (BotRun.bot_id == bot.id, BotRun.generation == bot.generation, BotRun.ended_ms.is_(None))
+    run = connection.execute(select(BotRun).where(*newest, BotRun.kind == RunKind.REMOTE.value)).first()
+    return run if run is not None and _is_given_up(bot) else None
+
+
+def _require_not_lost(connection: Connection, bot: Row[Any]) -> None:
+    run = _lost_run(connection, bot)
+    if run is None:
+        return
+    heard_ms = run.heard_ms if run.heard_ms is not None else run.created_ms
+    minutes = max(0, now_ms() - heard_ms) // 60_000
+    raise Conflict(
+        f"Bot {bot.id} runs on host {run.host} as run {bot.run_id}, which was not heard for {minutes} minutes and may "
+        "still trade there. End it on that host with Ctrl-C, or launch it there again. If nothing runs there any more "
+        f"for certain, take it over: POST /api/bots/{bot.id}/take-over with a reason."
+    )
 
 
 def _require_released(connection: Connection, bot: Row[Any]) -> None:

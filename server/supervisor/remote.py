@@ -2,7 +2,9 @@
 
 A host that is silent may trade on: it has lost its way to this server, not to the exchange. So silence is told, and
 after ten minutes (when such a bot takes no more entries) it is an error, until the host is heard again or a person
-presses start, which says that nothing trades there any more.
+takes the bot over (`verbs.take_over`), which says that nothing trades there any more.
+
+Silence counts only while this server could hear: what was missed while it was down is no silence.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from server.storage import ledger
+from server.storage.remote_runs import NO_WORD
 from server.supervisor import rows
-from server.supervisor.decisions import Verdict
 from server.supervisor.rows import BotRow
 from shared.states import BotState
 
@@ -46,26 +48,21 @@ class Recover:
     """It is heard again: its own words count."""
 
 
-@dataclass(frozen=True, slots=True)
-class TakeOver:
-    """A person has pressed start: run the bot here."""
-
-
-def judge(bot: BotRow, silent_s: float) -> Leave | Say | GiveUp | Recover | TakeOver:
-    """What to do about an open remote run. Pure."""
-    told = (bot.status_reason or "").startswith("No word from host")
+def judge(bot: BotRow, silent_s: float, up_s: float = float("inf")) -> Leave | Say | GiveUp | Recover:
+    """What to do about an open remote run that was not heard for *silent_s*, by a server up for *up_s*. Pure."""
+    told = (bot.status_reason or "").startswith(NO_WORD)
     if silent_s < QUIET_S:
         return Recover() if told or bot.status is BotState.ERROR else Leave()
-    if silent_s < LOST_S:
+    if bot.status is BotState.ERROR or up_s < QUIET_S:
+        return Leave()
+    if min(silent_s, up_s) < LOST_S:
         so_far = int(silent_s - QUIET_S) // TOLD_EVERY_S * TOLD_EVERY_S + QUIET_S
-        reason = f"No word from host {bot.host} for {so_far} s. It goes on by itself; nothing is started here."
+        reason = f"{NO_WORD} {bot.host} for {so_far} s. It goes on by itself; nothing is started here."
         return Say(reason) if reason != bot.status_reason else Leave()
-    if bot.status is not BotState.ERROR:
-        return GiveUp(
-            f"No word from host {bot.host} for {LOST_S // 60} minutes. It may still trade there: end it on that host "
-            "with Ctrl-C. If nothing runs there any more for certain, press start, and this server takes over."
-        )
-    return Leave() if bot.is_faulted else TakeOver()
+    return GiveUp(
+        f"{NO_WORD} {bot.host} for {int(silent_s) // 60} minutes. It may still trade there: end it on that host "
+        "with Ctrl-C. If nothing runs there any more for certain, take it over, and this server runs it."
+    )
 
 
 def silence_s(bot: BotRow, now: int) -> float:
@@ -73,7 +70,7 @@ def silence_s(bot: BotRow, now: int) -> float:
     return abs(now - (bot.heard_ms if bot.heard_ms is not None else bot.run_created_ms)) / 1000
 
 
-def carry_out(connection: Connection, bot: BotRow, action: Leave | Say | GiveUp | Recover | TakeOver, now: int) -> None:
+def carry_out(connection: Connection, bot: BotRow, action: Leave | Say | GiveUp | Recover, now: int) -> None:
     """Write what `judge` said."""
     match action:
         case Say(reason=reason):
@@ -85,10 +82,3 @@ def carry_out(connection: Connection, bot: BotRow, action: Leave | Say | GiveUp 
         case Recover():
             rows.lift_fault(connection, bot.id)
             ledger.set_status(connection, bot.id, *rows.last_status(connection, bot.run_id), now)
-        case TakeOver():
-            reason = f"taken over from host {bot.host}"
-            verdict = Verdict(status=BotState.STARTING, reason=f"Taking over from host {bot.host}.")
-            rows.write_end(
-                connection, bot, bot.generation, code=None, reason=reason, wanted=False, verdict=verdict, now=now
-            )
-            rows.close_offset(connection, bot.id, bot.generation)

@@ -96,7 +96,7 @@ class Supervisor:
         self._ingest = Ingest(engine, settings.home / "journals")
         self._views: dict[int, View] = {}
         self._started_ms = now_ms()
-        self._last_round = clock()
+        self._began = self._last_round = clock()
         self._last_beat = float("-inf")
         self._may_spawn = True
         self._beats = self._can_judge = True
@@ -187,12 +187,11 @@ class Supervisor:
         if bot.exit_code is not None:
             self._write_end(bot, view, bot.generation, code=bot.exit_code, reason=bot.exit_reason)
             return
-        action = remote.judge(bot, remote.silence_s(bot, now_ms()))
+        action = remote.judge(bot, remote.silence_s(bot, now_ms()), self._clock() - self._began)
         if not isinstance(action, remote.Leave):
             with write(self._engine) as connection:
-                remote.carry_out(connection, bot, action, now_ms())
-            if isinstance(action, remote.TakeOver):
-                view.last_end_ms = None
+                if rows.is_newest(connection, bot):
+                    remote.carry_out(connection, bot, action, now_ms())
 
     def _first_view(self, bot: BotRow) -> View:
         view = View(jitter=self._jitter())

@@ -28,7 +28,7 @@ from server.web.sign_in import local_path
 from shared.errors import FlotillaError
 
 ARCHIVE = "archive"
-_ASKING = '"start", "stop", "restart", "halt", "release", "close-positions", "archive"'
+_ASKING = '"start", "take-over", "stop", "restart", "halt", "release", "close-positions", "archive"'
 _ALL = ", ".join(f'"{verb}"' for verb in (*VERBS, ARCHIVE))
 _BOT = "/bots/<int(max=2147483647):bot_id>"
 

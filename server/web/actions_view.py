@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.security.roles import Role
+from server.storage.remote_runs import is_lost
 from server.web.formats import Pnl, duration, money, pnl, price, split_symbol
 from server.web.holdings import Holding
 from server.web.shell import place_of
@@ -17,7 +18,7 @@ from shared.states import BotState, DesiredState
 from shared.units import plain
 
 _AT_REST = (BotState.STOPPED, BotState.ERROR)
-_ALWAYS_ASK = ("restart", "halt", "release", "close-positions", "archive")
+_ALWAYS_ASK = ("take-over", "restart", "halt", "release", "close-positions", "archive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,10 @@ class Confirmation:
 
 
 def actions_of(bot: Mapping[str, Any], role: str) -> dict[str, Action]:
-    """All buttons of *bot* (the API's document) by verb, in the order in which a page shows them."""
+    """All buttons of *bot* (the API's document) by verb, in the order in which a page shows them.
+
+    Where another host may still run the bot, the button in the place of ``start`` is that for ``take-over``.
+    """
     status, desired = BotState(bot["status"]), DesiredState(bot["desired_state"])
     held, halted = bot["open_positions"], bot["halted"]
     why = {
@@ -91,14 +95,18 @@ def actions_of(bot: Mapping[str, Any], role: str) -> dict[str, Action]:
     actions = {}
     for verb in shown:
         label, icon, css, explains = _LOOKS[verb]
-        if verb == "start" and status is BotState.ERROR:
+        act = verb
+        if verb == "start" and is_lost(status, bot.get("status_reason")):
+            act = "take-over"
+            label, icon, css, explains = _LOOKS[act]
+        elif verb == "start" and status is BotState.ERROR:
             label, icon = "Start again", "restart"
-        asks = must_ask(bot, verb)
+        asks = must_ask(bot, act)
         actions[verb] = Action(
-            verb=verb,
+            verb=act,
             label=label + ("…" if asks else ""),
             icon=icon,
-            path=f"/bots/{bot['id']}/{verb}",
+            path=f"/bots/{bot['id']}/{act}",
             why_not=why.get(verb),
             asks=asks,
             css=css,
@@ -119,6 +127,7 @@ def must_ask(bot: Mapping[str, Any], verb: str) -> bool:
 
 _LOOKS = {
     "start": ("Start", "play", "", "Let it trade"),
+    "take-over": ("Take over", "restart", "btn-danger", "Run it here, once nothing runs on its silent host any more"),
     "pause": ("Pause", "pause", "", "No new entries; open positions stay guarded"),
     "resume": ("Resume", "play", "", "New entries again"),
     "stop": ("Stop", "stop", "", "Orderly end: what is held is closed or kept by its config, then it ends"),
@@ -160,10 +169,12 @@ def confirmation(
     place = place_of(bot["exchange"], bot["mode"])
     facts = _facts(bot, holding, heartbeat_age_ms)
     title, lead, submit = _WORDS[verb]
-    typed = verb == "archive" or (place == "live" and verb in ("start", "stop", "restart", "close-positions"))
+    typed = verb in ("archive", "take-over") or (
+        place == "live" and verb in ("start", "stop", "restart", "close-positions")
+    )
     return Confirmation(
         title=title.format(name=bot["name"]),
-        lead=lead,
+        lead=f"{bot.get('status_reason')} {lead}" if verb == "take-over" else lead,
         icon=_LOOKS[verb][1],
         submit=submit,
         place=place,
@@ -171,12 +182,19 @@ def confirmation(
         warnings=_warnings(verb, holding),
         choices=_choices(on_stop) if verb == "stop" and holding.active else (),
         name=bot["name"] if typed else None,
-        reason="required" if verb == "release" else "optional",
-        hint="In an emergency use Halt or the kill switch: no typing there." if typed and verb != "archive" else "",
+        reason="required" if verb in ("release", "take-over") else "optional",
+        hint=_HINT if typed and verb not in ("archive", "take-over") else "",
     )
 
 
+_HINT = "In an emergency use Halt or the kill switch: no typing there."
 _WORDS = {
+    "take-over": (
+        "Take {name} over?",
+        "You say that nothing trades there any more. Otherwise two processes trade these positions at once, and every "
+        "order may be sent twice.",
+        "Run it here",
+    ),
     "start": ("Start {name}?", "It trades real money as soon as it is ready.", "Start bot"),
     "stop": ("Stop {name}?", "It enters nothing more, settles what it holds, and its process ends.", "Stop bot"),
     "restart": (

@@ -156,8 +156,8 @@ def fleet_row(seen: Seen, now: int, role: str) -> FleetRow:
         rss="" if is_off or bot["rss_mib"] is None else f"{bot['rss_mib']:.0f}",
         first=first,
         stop=actions["stop"],
-        verbs=" ".join(verb for verb, a in actions.items() if a.why_not is None),
-        more=[a for verb, a in actions.items() if verb not in (first.verb, "stop")],
+        verbs=" ".join(a.verb for a in actions.values() if a.why_not is None),
+        more=[a for a in actions.values() if a.verb not in (first.verb, "stop")],
     )
 
 

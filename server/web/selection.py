@@ -93,8 +93,16 @@ def _affected(seen: Seen, verb: str, role: str) -> Affected:
         place=seen.place,
         position="flat" if not seen.holding.positions else f"{seen.holding.positions} open",
         open_orders=len(seen.holding.orders),
-        why_not=_DONE[verb] if action is None else action.why_not,
+        why_not=_why_not(action, verb),
     )
+
+
+def _why_not(action: Action | None, verb: str) -> str | None:
+    if action is None:
+        return _DONE[verb]
+    if action.verb != verb:  # it asks a question about one bot that no answer about many can be
+        return "Its silent host may still trade: take it over by itself"
+    return action.why_not
 
 
 def _action(seen: Seen, verb: str, role: str) -> Action | None:

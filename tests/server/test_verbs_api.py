@@ -76,7 +76,8 @@ def test_resetting_errors_lifts_the_fault_and_leaves_what_is_wanted(
 
 
 @pytest.mark.parametrize(
-    "verb", ["start", "stop", "pause", "resume", "restart", "halt", "release", "close-positions", "reset-errors"]
+    "verb",
+    ["start", "stop", "pause", "resume", "restart", "halt", "release", "close-positions", "reset-errors", "take-over"],
 )
 def test_a_verb_takes_a_trader_and_an_existing_bot(api: Any, api_as: Make, a_bot: Make, verb: str):
     assert api_as("viewer").post(f"/api/bots/{a_bot()}/{verb}").status_code == 403

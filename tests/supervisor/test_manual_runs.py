@@ -7,18 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
-from server.storage import ledger, remote_runs
+from server.storage import ledger, remote_runs, verbs
+from server.storage.audit import Author, Via
 from server.storage.engine import write
-from server.storage.models import Bot, BotRun
+from server.storage.models import BotRun, Credential
 from server.storage.times import now_ms
 from server.supervisor import remote, rows
 from server.supervisor.backoff import RestartPolicy
 from server.supervisor.decisions import Policy
-from server.supervisor.remote import GiveUp, Leave, Recover, Say, TakeOver
+from server.supervisor.remote import GiveUp, Leave, Recover, Say
 from server.supervisor.rows import BotRow
 from server.supervisor.run import end_bots
+from shared.errors import Conflict, Refused
 from shared.events import Envelope
 from shared.states import BotState, DesiredState, RunKind
 
@@ -122,7 +124,7 @@ LOST = replace(FAR, status=BotState.ERROR, faulted_at=1, status_reason="No word 
         (FAR, 600.0, GiveUp),
         (replace(FAR, desired=DesiredState.STOPPED), 600.0, GiveUp),
         (LOST, 5000.0, Leave),
-        (replace(LOST, start_requests=2), 5000.0, TakeOver),
+        (replace(LOST, start_requests=2), 5000.0, Leave),
         (LOST, 2.0, Recover),
         (replace(LOST, start_requests=2), 2.0, Recover),
         (replace(FAR, status_reason="No word from host barn for 60 s. …"), 2.0, Recover),
@@ -187,24 +189,83 @@ def test_a_remote_run_that_says_that_it_broke_is_taken_over(fleet: Any) -> None:
     assert [run.kind for run in fleet.runs(bot)] == ["remote", "supervised"]
 
 
-def test_a_lost_remote_run_waits_for_start_and_its_late_words_are_facts(fleet: Any) -> None:
-    bot = far_bot(fleet)
-    post(fleet, bot, 1, "status", status="running", reason=None)
+def lose(fleet: Any, bot: int, supervisor: Any) -> None:
     with write(fleet.engine) as connection:
         connection.execute(update(BotRun).values(heard_ms=now_ms() - 700_000))
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor._began = supervisor._clock() - 700  # it was up all that time
     fleet.run(supervisor, lambda: fleet.bot(bot).status == "error")
-    for _ in range(20):
-        supervisor.tick()
-    assert len(fleet.runs(bot)) == 1
 
+
+def ask(fleet: Any, verb: Any, bot: int, reason: str | None = None) -> None:
     with write(fleet.engine) as connection:
-        connection.execute(update(Bot).where(Bot.id == bot).values(start_requests=Bot.start_requests + 1))
+        verb(connection, bot, Author("ann", Via.API), reason)
+
+
+def test_a_lost_remote_run_waits_for_take_over_and_its_late_words_are_facts(fleet: Any) -> None:
+    bot = far_bot(fleet)
+    post(fleet, bot, 1, "status", status="running", reason=None)
+    supervisor = fleet.supervisor(policy=QUICK)
+    lose(fleet, bot, supervisor)
+    with write(fleet.engine) as connection:
+        keys = {"name": "k", "exchange": "simulator", "api_key_last4": "1234", "sealed": b"", "created_ms": 1}
+        connection.execute(insert(Credential).values(id=1, **keys))
+    fleet.set(bot, credential_id=1)
+
+    ask(fleet, verbs.take_over, bot, "the machine burnt down")
+    fleet.set(bot, credential_id=None)
     fleet.run(supervisor, lambda: fleet.bot(bot).run_id == f"{bot}.2" and fleet.bot(bot).status == "running")
     post(fleet, bot, 2, "status", status="paused", reason="late")
+    post(fleet, bot, 3, "exit", code=73, reason="taken over")
 
     assert fleet.bot(bot).status == "running"
     assert [e.data["reason"] for e in fleet.events(bot, "status") if e.run_id == f"{bot}.1"] == [None, "late"]
+    lost = fleet.runs(bot)[0]
+    assert (lost.state, lost.exit_reason, lost.exit_code) == ("settled", "taken over from host barn", 73)
+
+
+@pytest.mark.parametrize("verb", [verbs.start, verbs.reset_errors])
+def test_no_second_process_starts_beside_a_lost_run_because_of_start_or_reset_errors(fleet: Any, verb: Any) -> None:
+    bot = far_bot(fleet)
+    supervisor = fleet.supervisor(policy=QUICK)
+    lose(fleet, bot, supervisor)
+
+    with pytest.raises(Conflict) as refused:
+        ask(fleet, verb, bot)
+    for _ in range(20):
+        supervisor.tick()
+
+    assert "host barn" in refused.value.message
+    assert "11 minutes" in refused.value.message
+    assert f"/api/bots/{bot}/take-over" in refused.value.message
+    assert [run.kind for run in fleet.runs(bot)] == ["remote"]
+    assert fleet.bot(bot).status == "error"
+
+
+def test_only_a_lost_run_is_taken_over_and_only_with_a_reason(fleet: Any) -> None:
+    bot = far_bot(fleet)
+    with pytest.raises(Conflict):
+        ask(fleet, verbs.take_over, bot, "I think it is dead")
+    lose(fleet, bot, fleet.supervisor(policy=QUICK))
+
+    with pytest.raises(Refused):
+        ask(fleet, verbs.take_over, bot)
+
+    assert fleet.runs(bot)[0].ended_ms is None
+
+
+def test_a_server_that_was_down_waits_ten_minutes_for_a_host_before_it_gives_it_up(fleet: Any) -> None:
+    bot = far_bot(fleet)
+    post(fleet, bot, 1, "status", status="running", reason=None)
+    with write(fleet.engine) as connection:
+        connection.execute(update(BotRun).values(heard_ms=now_ms() - 3_600_000))
+
+    fleet.supervisor(policy=QUICK).tick()
+
+    assert (fleet.bot(bot).status, fleet.bot(bot).status_reason) == ("running", None)
+    assert isinstance(remote.judge(FAR, 3600.0, up_s=39.0), Leave)
+    assert isinstance(remote.judge(FAR, 3600.0, up_s=599.0), Say)
+    assert isinstance(remote.judge(FAR, 3600.0, up_s=600.0), GiveUp)
+    assert isinstance(remote.judge(LOST, 3600.0, up_s=2.0), Leave)
 
 
 def test_the_end_of_everything_does_not_wait_for_other_hosts(fleet: Any) -> None:

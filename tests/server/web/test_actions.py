@@ -60,6 +60,21 @@ def test_stopping_asks_first_where_a_position_or_real_money_is_at_stake(changes:
     assert (stop.asks, stop.label) == (asks, "Stop…" if asks else "Stop")
 
 
+LOST = {"status": "error", "status_reason": "No word from host barn for 10 minutes. It may still trade there."}
+
+
+def test_a_bot_whose_host_is_silent_is_taken_over_with_its_name_and_a_reason_instead_of_started():
+    actions = actions_of(a_document(**LOST), "trader")
+
+    assert (actions["start"].verb, actions["start"].label, actions["start"].asks) == ("take-over", "Take over…", True)
+    asked = confirmation(
+        {**a_document(**LOST), "name": "btc"}, "take-over", Holding(), on_stop="close", heartbeat_age_ms=None
+    )
+    assert (asked.name, asked.reason) == ("btc", "required")
+    assert "host barn" in asked.lead
+    assert "twice" in asked.lead
+
+
 def test_a_bot_that_gave_up_is_started_again():
     start = actions_of(a_document(status="error"), "trader")["start"]
 

@@ -313,6 +313,15 @@ def test_the_impact_counts_what_changes_and_says_why_the_rest_stays():
     assert (found.title, found.words, found.submit) == ("Pause 1 of 2 selected", "1 is paused already", "Pause 1 bot")
 
 
+def test_starting_many_leaves_out_a_bot_that_its_silent_host_may_still_trade():
+    lost = seen(id=1, status="error", status_reason="No word from host barn for 10 minutes. It may still trade there.")
+
+    found = impact([lost, seen(id=2, status="stopped", desired_state="stopped")], "start", "trader")
+
+    assert found.changing == 1
+    assert "silent host may still trade" in found.words
+
+
 def test_a_selection_of_real_and_simulated_money_is_called_mixed_and_not_added():
     found = impact([seen(id=1, exchange="binance", pnl_today="1"), seen(id=2, pnl_today="2")], "stop", "trader")
 
