@@ -397,8 +397,9 @@ class Live:
             silence = time.monotonic() - self._candle_at
             self._gate("market", silence > NO_ENTRIES_AFTER_S, "no candle for more than 3 s")
             self._look_at_halt_file()
-            age = self._loader.age_s()
-            self._gate("server", age > self._trader.config.orphan_after, "the server is out of reach for too long")
+            is_orphan = self._loader.age_s() > self._trader.config.orphan_after
+            why_not = self._loader.refused or "the server is out of reach for too long"
+            self._gate("server", is_orphan or self._loader.refused is not None, why_not)
             self._journal.write(())
             if self._guard_only is not None and self._trader.is_flat and not self._stopping.is_set():
                 self.ended_flat = True

@@ -22,6 +22,7 @@ TIMEOUT_S: Final = (5, 20)
 BATCH_BYTES: Final = 400_000
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 15.0
+REFUSED_PAUSE_S: Final = 300.0
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ class BackendReporter(Follower):
             return self._failed(type(error).__name__)
         if answer.status_code == 422:
             return self._pass_over(lines, document)
+        if answer.status_code == 401:
+            return self._refused()
         if answer.status_code != 200:
             return self._failed(f"it answered {answer.status_code}")
         self._confirmed(lines, document)
@@ -109,6 +112,12 @@ class BackendReporter(Follower):
             return self._failed(f"it answered {answer.status_code}")
         self._advance(lines[: number - 1])
         return 0.0
+
+    def _refused(self) -> float:
+        """The token does not work any more. Polling says the same, and then nothing is entered."""
+        self._failed("it does not know this run any more: it was replaced, or its token revoked")
+        self._on_control()
+        return REFUSED_PAUSE_S
 
     def _failed(self, why: str) -> float:
         if not self._failing:

@@ -1,6 +1,8 @@
 """Poll the server for config and control: at the start, each 30 s, and at once when woken. One ETag covers both.
 
-A server that is down changes nothing: the last good document stays in force, and `age_s` tells how old it is.
+A server that is down changes nothing: the last good document stays in force, and `age_s` tells how old it is. One that
+does not know this run any more, or knows of a later one, is another matter: `refused` says why, for nothing is to be
+entered then.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from shared.tickets import ControlDocument, control_document
 
 POLL_S: Final = 30.0
 TIMEOUT_S: Final = 10.0
+_REFUSALS: Final = {
+    401: "the server does not know this run any more: it was replaced, or its token revoked",
+    409: "another run has taken this one's place",
+}
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +38,8 @@ class ConfigLoader:
         self._wake.set()
         self._seen_at = time.monotonic()
         self.failing = False
+        self.refused: str | None = None
+        """Why the server has nothing more to say to this run; None while it has."""
 
     def age_s(self) -> float:
         """Seconds since the server last confirmed the document."""
@@ -59,6 +67,7 @@ class ConfigLoader:
         try:
             async with session.get(self._url, headers=headers) as answer:
                 if answer.status not in (200, 304):
+                    self.refused = _REFUSALS.get(answer.status, self.refused)
                     self._failed(f"answered {answer.status}")
                     return etag
                 document = control_document(await answer.read()) if answer.status == 200 else None
@@ -74,7 +83,7 @@ class ConfigLoader:
     def _confirmed(self) -> None:
         if self.failing:
             log.info("the server answers again")
-        self.failing = False
+        self.failing, self.refused = False, None
         self._seen_at = time.monotonic()
 
     def _failed(self, why: str) -> None:

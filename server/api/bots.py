@@ -23,7 +23,7 @@ from server.api.schemas import (
 )
 from server.api.wire import PageQuery, blueprint, caller, engine, keyed, page_of, to_cursor, with_etag
 from server.security.roles import Role, needs
-from server.storage import fleet, queries
+from server.storage import fleet, queries, remote_runs
 from server.storage.engine import read, write
 from server.storage.figures import stats_document
 from server.storage.log_lines import log_lines
@@ -172,7 +172,10 @@ def list_log_lines(path: BotPath, query: LogsQuery) -> Response:
 @api.get(f"{BOT}/control", responses={200: Control, 304: None})
 @needs(Role.VIEWER, own_bot=True)
 def get_control(path: BotPath) -> Response:
-    """What a bot polls: what is wanted of it and its newest config, under one ETag."""
+    """What a bot polls: what is wanted of it and its newest config, under one ETag. 409 for a run that was replaced."""
+    run_id = caller().run_id
     with read(engine()) as connection:
+        if run_id is not None:
+            remote_runs.require_newest(connection, path.bot_id, run_id)
         document = queries.control_document(connection, path.bot_id)
     return with_etag(asdict(document))

@@ -74,12 +74,19 @@ def open_run(path: BotPath) -> tuple[Response, int]:
 )
 @needs(Role.ADMIN, own_bot=True)
 def post_events(path: BotPath) -> Response:
-    """Book the JSON lines of a remote run, in the order of their numbers. Sending a line again changes nothing."""
-    if caller().bot_id is None:
+    """Book the JSON lines of a remote run, in the order of their numbers. Sending a line again changes nothing.
+
+    A run's token reports that run, and what earlier ones left in the same spool; never a later one.
+    """
+    own = caller().run_id
+    if own is None:
         raise Forbidden("Only a bot reports what it did, with the token of its run ticket.")
     lines = _lines(path.bot_id)
+    run_id = lines[0][1].run_id
+    if remote_runs.generation_of(run_id) > remote_runs.generation_of(own):
+        raise Forbidden(f"This token is run {own}'s, and {run_id} is a later one, which reports with its own.")
     with write(engine()) as connection:
-        return jsonify(remote_runs.book(connection, path.bot_id, lines[0][1].run_id, lines))
+        return jsonify(remote_runs.book(connection, path.bot_id, run_id, lines))
 
 
 def _run_body() -> RunBody:

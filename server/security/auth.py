@@ -81,6 +81,7 @@ def _opaque(secret: str, engine: Engine) -> Caller | None:
         role=token.role,
         user_id=token.user_id,
         bot_id=token.bot_id,
+        run_id=token.run_id,
         token_id=token.id,
     )
 

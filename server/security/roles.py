@@ -35,12 +35,13 @@ def lesser(one: str, other: str) -> Role:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who makes a request. *bot_id* is set for a bot's token only; *token_id* is the row that logout revokes."""
+    """Who makes a request. *bot_id* and *run_id* are set for a bot's token only; logout revokes the row *token_id*."""
 
     name: str
     role: str
     user_id: int | None = None
     bot_id: int | None = None
+    run_id: str | None = None
     token_id: int | None = None
     by_cookie: bool = False
     via: Via = Via.API

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 API, BOT, LOGIN, PAGE = "api", "bot", "login", "page"
 BOT_ROLE = "bot"
+_RUN = "run "
 _PREFIX_LENGTH = 12
 _USE_NOTED_EVERY_MS = 60_000
 
@@ -46,6 +47,11 @@ class FoundToken:
     username: str | None
     bot_id: int | None
     last_used_ms: int | None
+
+    @property
+    def run_id(self) -> str | None:
+        """Whose own it is; None for all but a run's."""
+        return self.name.removeprefix(_RUN) if self.kind == BOT else None
 
 
 def issue_api_token(
@@ -73,7 +79,7 @@ def revoke_bot_tokens(connection: Connection, bot_id: int, *, keep: Collection[s
 
 
 def _name(run_id: str) -> str:
-    return f"run {run_id}"
+    return f"{_RUN}{run_id}"
 
 
 def find_token(connection: Connection, secret: str) -> FoundToken | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from server.storage import commands
 from server.storage.models import Bot, BotRun, Event, JournalOffset, TradingOrder
@@ -11,6 +11,9 @@ from server.storage.times import DAY_MS, now_ms
 from shared.events import Position, Snapshot, Stats, from_data
 from shared.positions import Counters
 from shared.states import RunKind
+
+UNHEARD_KEPT_MS = 90 * DAY_MS
+"""How long the token of a remote run that never told its end works after it was replaced, or heard last."""
 
 
 def memory_from_rows(
@@ -33,13 +36,15 @@ def memory_from_rows(
 
 
 def unheard_runs(connection: Connection, bot_id: int) -> list[str]:
-    """Remote runs of the last week that never told their end: their facts must be let in, whoever runs the bot now."""
+    """Remote runs that never told their end: their facts must be let in, whoever runs the bot now.
+
+    Also hosts that were away for weeks hear so that they were replaced.
+    """
+    since = now_ms() - UNHEARD_KEPT_MS
+    last_seen = (BotRun.ended_ms.is_(None), BotRun.ended_ms > since, BotRun.heard_ms > since, BotRun.created_ms > since)
     generations = connection.execute(
         select(BotRun.generation).where(
-            BotRun.bot_id == bot_id,
-            BotRun.kind == RunKind.REMOTE,
-            BotRun.exit_code.is_(None),
-            BotRun.created_ms > now_ms() - 7 * DAY_MS,
+            BotRun.bot_id == bot_id, BotRun.kind == RunKind.REMOTE, BotRun.exit_code.is_(None), or_(*last_seen)
         )
     ).scalars()
     return [f"{bot_id}.{generation}" for generation in generations]

@@ -113,6 +113,28 @@ def test_a_server_that_fails_changes_nothing_and_the_document_grows_old(control_
     play(scene, poll_s=0.02)
 
 
+@pytest.mark.parametrize(("status", "why"), [(401, "does not know this run"), (409, "another run")])
+def test_a_server_that_has_nothing_more_to_say_to_this_run_is_not_taken_for_one_that_is_down(
+    control_server, play, status, why
+):
+    control_server.document = document(1)
+
+    async def scene(loader, seen):
+        await until(lambda: seen)
+        control_server.status = status
+        await until(lambda: loader.refused)
+        assert why in loader.refused
+        control_server.status = 503
+        asked = len(control_server.asked)
+        await until(lambda: len(control_server.asked) > asked + 2)
+        assert why in loader.refused
+        control_server.status = 200
+        await until(lambda: not loader.failing)
+        assert loader.refused is None
+
+    play(scene, poll_s=0.02)
+
+
 def test_a_server_that_is_gone_changes_nothing(control_server, play):
     control_server.document = document(1)
 

@@ -267,6 +267,16 @@ def test_a_server_that_is_out_of_reach_for_too_long_stops_entries(stage, monkeyp
     stage.play(act)
 
 
+def test_a_run_that_the_server_does_not_know_any_more_enters_nothing_at_once(stage, monkeypatch):
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: stage.events("ready"))
+        stage.live._loader.refused = "the server does not know this run any more"
+        said = "no entries: the server does not know this run any more"
+        await stage.until(lambda: any(str(s["reason"]).startswith(said) for s in stage.events("status")))
+
+    stage.play(act)
+
+
 def test_what_breaks_in_the_core_ends_the_run(stage, monkeypatch):
     async def act(task: asyncio.Task[None]) -> None:
         await stage.until(lambda: stage.events("ready"))

@@ -228,6 +228,20 @@ def test_the_bot_hears_when_there_is_something_to_poll_and_when_it_was_replaced(
     assert (len(polls), replaced) == (2, ["1.2"])
 
 
+def test_a_token_that_no_longer_works_makes_the_bot_poll_once_and_is_not_tried_at_full_pace(
+    tmp_path, server, eventually, caplog
+):
+    polls: list[int] = []
+    server.answer = lambda _path, _body: (401, {"error": {"code": "unauthorized", "message": "", "fields": {}}})
+    poster = a_poster(tmp_path, server, on_control=lambda: polls.append(1))
+    (tmp_path / "1.1.jsonl").write_bytes(encode_line(bot_id=1, run_id="1.1", seq=1, ts=1, payload=said(1)))
+
+    pause_s = poster.step()
+
+    assert (polls, pause_s) == ([1], backend_reporter.REFUSED_PAUSE_S)
+    assert "does not know this run any more" in caplog.text
+
+
 def test_a_server_that_is_not_there_holds_up_nothing(tmp_path, server):
     server.close()
     reporter = CompositeReporter(a_journal(tmp_path), [poster := a_poster(tmp_path, server)])

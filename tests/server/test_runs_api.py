@@ -14,8 +14,9 @@ from bots.utils.run_lock import take_run_lock
 from server.security.tokens import find_token
 from server.storage.engine import read, write
 from server.storage.models import AuditEntry, BotRun, Event, Fill, JournalOffset
+from server.storage.times import now_ms
 from server.supervisor.identity import boot_id
-from shared.events import FillBooked, Status, encode_line
+from shared.events import Exit, FillBooked, Status, encode_line
 from shared.states import BotState, Role, Side
 from shared.tickets import RunTicket
 
@@ -275,6 +276,42 @@ def test_a_replaced_runs_facts_are_booked_and_move_no_status(remote, api, engine
     assert (answer.status_code, answer.json["replaced_by"]) == (200, newer)
     assert [fill.trade_id for fill in rows(engine, Fill, remote.bot_id)] == [9]
     assert api.get(f"/api/bots/{remote.bot_id}").json["status"] == "starting"
+
+
+def test_a_replaced_run_hears_so_however_old_it_is_until_it_has_told_its_end(remote, api, engine):
+    month = 30 * 86_400_000
+    with write(engine) as connection:
+        connection.execute(update(BotRun).values(created_ms=BotRun.created_ms - month, heard_ms=now_ms()))
+    newer = api.post(f"/api/bots/{remote.bot_id}/runs", {"host": "barn", "replaces": remote.ticket["run_id"]}).json
+
+    assert remote.post(remote.line(1, RUNNING)).json["replaced_by"] == newer["run_id"]
+    assert remote.post(remote.line(2, Exit(code=73, reason="replaced"))).status_code == 200
+    api.post(f"/api/bots/{remote.bot_id}/runs", {"host": "barn", "replaces": newer["run_id"]})
+    assert remote.post(remote.line(3, RUNNING)).status_code == 401
+
+
+def test_what_people_want_now_is_not_told_to_a_run_that_was_replaced(remote, api):
+    control = f"/api/bots/{remote.bot_id}/control"
+    assert remote.api.get(control).json["control"]["desired"] == "running"
+    newer = api.post(f"/api/bots/{remote.bot_id}/runs", {"host": "barn", "replaces": remote.ticket["run_id"]}).json
+
+    refused = remote.api.get(control)
+
+    assert (refused.status_code, refused.json["error"]["code"]) == (409, "replaced")
+    assert refused.json["error"]["fields"] == {"replaced_by": newer["run_id"]}
+    remote.api.token = newer["token"]
+    assert remote.api.get(control).status_code == 200
+
+
+def test_a_run_reports_itself_and_what_earlier_ones_left_but_never_a_later_one(remote, api, engine):
+    newer = api.post(f"/api/bots/{remote.bot_id}/runs", {"host": "barn", "replaces": remote.ticket["run_id"]}).json
+
+    forged = remote.post(remote.line(1, a_fill(1), run_id=newer["run_id"]))
+    remote.api.token = newer["token"]
+    left = remote.post(remote.line(1, a_fill(2)))
+
+    assert (forged.status_code, left.status_code) == (403, 200)
+    assert [fill.trade_id for fill in rows(engine, Fill, remote.bot_id)] == [2]
 
 
 @pytest.mark.parametrize(
