@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 import requests
 
+from tests.e2e.by_hand import Terminal
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -298,6 +299,32 @@ def make_fleet() -> Iterator[Callable[[Path], Fleet]]:
     yield make
     for installation in made:
         installation.end()
+
+
+@pytest.fixture
+def launch(fleet: Any, tmp_path: Path) -> Iterator[Any]:
+    """Launch a bot by hand, from a folder of its own."""
+    made: list[Terminal] = []
+
+    def open_terminal(*arguments: Any, stdout: int | None = None, **environment: str) -> Terminal:
+        folder = tmp_path / f"terminal-{len(made)}"
+        made.append(Terminal(folder, fleet.environment | environment, *map(str, arguments), stdout=stdout))
+        return made[-1]
+
+    yield open_terminal
+    for terminal in made:
+        if terminal.process.poll() is None:
+            terminal.process.kill()
+            terminal.process.wait()
+
+
+@pytest.fixture
+def house(fleet: Any) -> Any:
+    """Simulator, web and supervisor."""
+    fleet.start_simulator()
+    fleet.start_web()
+    fleet.start_supervisor()
+    return fleet
 
 
 # Tests cannot import from a conftest file, so its functions come as fixtures.

@@ -51,7 +51,7 @@ def flotilla(fleet: Any, *arguments: str) -> None:
 
 def test_a_running_bot_closes_on_command_and_trades_on(fleet, wait_for, check_books_agree):
     bot_id, key = begin(fleet, PATIENT)
-    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 30)[0]
+    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 60)[0]
     run_id = fleet.bot(bot_id)["run_id"]
 
     fleet.call("POST", f"/api/bots/{bot_id}/close-positions", expect=202)
@@ -59,7 +59,7 @@ def test_a_running_bot_closes_on_command_and_trades_on(fleet, wait_for, check_bo
     closed = wait_for("it is closed", lambda: fleet.positions(bot_id, "closed"), 30)[0]
     assert (closed["position_key"], closed["exit_reason"]) == (opened["position_key"], "by_hand")
     wait_for("the command is acknowledged", lambda: commands(fleet, bot_id), 10)
-    wait_for("it enters again", lambda: fleet.positions(bot_id, "active"), 30)
+    wait_for("it enters again", lambda: fleet.positions(bot_id, "active"), 60)
     assert fleet.call("GET", f"/api/bots/{bot_id}/control")["commands"] == []
     assert fleet.bot(bot_id)["run_id"] == run_id
     fleet.stop_bot(bot_id)
@@ -70,7 +70,7 @@ def test_a_stopped_bot_that_held_its_position_is_started_to_close_it_and_rests_a
     fleet, wait_for, check_books_agree
 ):
     bot_id, key = begin(fleet, PATIENT | {"on_stop": "hold"})
-    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 30)[0]
+    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 60)[0]
     fleet.stop_bot(bot_id)
     assert fleet.positions(bot_id, "active")
 
@@ -86,7 +86,7 @@ def test_a_stopped_bot_that_held_its_position_is_started_to_close_it_and_rests_a
 
 def test_a_halt_withdraws_resting_entries_and_a_release_lets_the_bot_go_on(fleet, wait_for):
     bot_id, key = begin(fleet, RESTING)
-    wait_for("an entry rests", lambda: resting_entries(fleet, key), 30)
+    wait_for("an entry rests", lambda: resting_entries(fleet, key), 60)
 
     fleet.call("POST", f"/api/bots/{bot_id}/halt", expect=202, json={"reason": "strange book"})
 
@@ -97,12 +97,12 @@ def test_a_halt_withdraws_resting_entries_and_a_release_lets_the_bot_go_on(fleet
     fleet.call("POST", f"/api/bots/{bot_id}/start", expect=409)
 
     fleet.call("POST", f"/api/bots/{bot_id}/release", expect=202, json={"reason": "it was nothing"})
-    wait_for("an entry rests again", lambda: resting_entries(fleet, key), 30)
+    wait_for("an entry rests again", lambda: resting_entries(fleet, key), 60)
 
 
 def test_the_kill_switch_works_with_the_web_server_and_the_supervisor_dead_and_latches(fleet, wait_for):
     bot_id, key = begin(fleet, RESTING)
-    wait_for("an entry rests", lambda: resting_entries(fleet, key), 30)
+    wait_for("an entry rests", lambda: resting_entries(fleet, key), 60)
     fleet.kill("web")
     fleet.kill("supervisor")
 
@@ -128,12 +128,12 @@ def test_the_kill_switch_works_with_the_web_server_and_the_supervisor_dead_and_l
     assert not resting_entries(fleet, key)
 
     flotilla(fleet, "release", "--reason", "only steam")
-    wait_for("it trades on", lambda: resting_entries(fleet, key), 40)
+    wait_for("it trades on", lambda: resting_entries(fleet, key), 60)
 
 
 def test_the_kill_switch_closes_positions_where_that_is_asked_also_of_a_stopped_bot(fleet, wait_for):
     bot_id, _ = begin(fleet, PATIENT | {"on_stop": "hold"})
-    wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 30)
+    wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 60)
     fleet.stop_bot(bot_id)
 
     fleet.call("POST", "/api/system/halt", expect=202, json={"reason": "out", "close_positions": True})
@@ -145,7 +145,7 @@ def test_the_kill_switch_closes_positions_where_that_is_asked_also_of_a_stopped_
 
 def test_a_restart_holds_the_position_over_and_the_next_run_takes_it_up(fleet, wait_for, check_books_agree):
     bot_id, key = begin(fleet, PATIENT | {"on_stop": "close"})
-    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 30)[0]
+    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 60)[0]
     first = fleet.bot(bot_id)
 
     fleet.call("POST", f"/api/bots/{bot_id}/restart", expect=202)
@@ -168,7 +168,7 @@ def test_a_restart_holds_the_position_over_and_the_next_run_takes_it_up(fleet, w
 
 def test_a_position_that_nobody_can_follow_is_forgotten_also_by_the_bot(fleet, wait_for):
     bot_id, key = begin(fleet, PATIENT | {"on_stop": "hold"})
-    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 30)[0]
+    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 60)[0]
     path = f"/api/trading/bots/{bot_id}/orders/{opened['id']}/forget"
     fleet.call("POST", path, expect=409, json={"reason": "too early"})
     fleet.stop_bot(bot_id)
@@ -179,7 +179,7 @@ def test_a_position_that_nobody_can_follow_is_forgotten_also_by_the_bot(fleet, w
     assert (forgotten["exit_reason"], forgotten["pnl"]) == ("forgotten", None)
     fleet.start_bot(bot_id)
     wait_for("the bot has dropped it", lambda: [c["result"] for c in commands(fleet, bot_id)] == ["forgotten"], 20)
-    wait_for("it begins anew", lambda: fleet.positions(bot_id, "active"), 30)
+    wait_for("it begins anew", lambda: fleet.positions(bot_id, "active"), 60)
     sold = [o for o in fleet.ledger(key)["orders"] if o["side"] == "SELL" and o["status"] == "FILLED"]
     assert sold == []
     stats = fleet.call("GET", f"/api/trading/bots/{bot_id}/stats")["totals"]

@@ -26,7 +26,7 @@ def test_a_position_outlives_a_killed_bot_and_a_killed_supervisor(fleet, wait_fo
     fleet.start_supervisor()
     bot_id, key = fleet.create_bot(strategy="rsi", symbol="BTCUSDT", config=PATIENT, USDT="10000")
     fleet.start_bot(bot_id)
-    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 30)[0]
+    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 60)[0]
     terms = (opened["stop_price"], opened["target_price"], opened["exit_deadline_at"])
     first = fleet.bot(bot_id)
 
@@ -69,7 +69,7 @@ def test_what_a_bot_did_while_the_supervisor_was_dead_is_booked_afterwards(fleet
     for _ in range(4):
         seen = len(fleet.ledger(key)["fills"])
         fleet.kill("supervisor")
-        wait_for("the bot trades alone", lambda seen=seen: len(fleet.ledger(key)["fills"]) >= seen + 2, 40)
+        wait_for("the bot trades alone", lambda seen=seen: len(fleet.ledger(key)["fills"]) >= seen + 2, 60)
         fleet.start_supervisor()
         wait_for("its fills are booked", lambda: len(fleet.fills(bot_id)) >= len(fleet.ledger(key)["fills"]), 10)
     assert fleet.bot(bot_id)["pid"] == pid

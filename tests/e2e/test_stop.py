@@ -26,7 +26,7 @@ def test_a_dead_bot_that_is_stopped_sells_what_it_holds(fleet, wait_for, check_b
     fleet.start_supervisor()
     bot_id, key = fleet.create_bot(strategy="rsi", symbol="BTCUSDT", config=PATIENT, USDT="10000")
     fleet.start_bot(bot_id)
-    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 30)[0]
+    opened = wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 60)[0]
     fleet.kill("supervisor")
     os.kill(fleet.bot(bot_id)["pid"], signal.SIGKILL)
 
@@ -46,7 +46,7 @@ def test_a_stop_while_the_exchange_is_away_goes_on_until_it_is_back(fleet, wait_
     fleet.start_supervisor()
     bot_id, _ = fleet.create_bot(strategy="rsi", symbol="BTCUSDT", config=PATIENT, USDT="10000")
     fleet.start_bot(bot_id)
-    wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 30)
+    wait_for("a position opens", lambda: fleet.positions(bot_id, "active"), 60)
     os.kill(fleet.bot(bot_id)["pid"], signal.SIGKILL)
     fleet.kill("simulator")
 
