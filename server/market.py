@@ -1,13 +1,16 @@
 """What the server reads of exchanges: candles, prices, symbols and balances, each asked for once and shared.
 
 Reads only; nothing but a bot sends orders. One request at a time goes out for each question; its answer is kept as
-long as it may be shown (closed candles for an hour, the newest ones a second, prices ten, balances a minute). An
-exchange that does not answer is left alone for two seconds, and everybody is told since when it is silent.
+long as it may be shown (closed candles for an hour, the newest ones a second, prices ten, balances a minute), and older
+candles are read in pages that begin and end at the same times for everybody. An exchange that does not answer is left
+alone for two seconds, one that says for how long it wants no request for that long (bots share its patience), and
+everybody is told since when it is silent.
 """
 
 from __future__ import annotations
 
 import hmac
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -23,11 +26,15 @@ import requests
 
 from server.storage.times import now_ms
 from shared.errors import FlotillaError, NotFound, Refused
+from shared.intervals import INTERVAL_MS
 from shared.symbols import SymbolRules
 
 MAX_CANDLES: Final = 1_500
 TIMEOUT_S: Final = 3.0
 _PAGE: Final = 1_000
+_NEWEST: Final = (100, 500, _PAGE, MAX_CANDLES)
+_TOO_MANY: Final = (418, 429)
+_TOO_MANY_QUIET_S: Final = 60.0
 _KEPT: Final = 256
 _QUIET_S: Final = 2.0
 _FRESH_S: Final = {"newest": 1.0, "history": 3_600.0, "price": 10.0, "symbols": 600.0, "balances": 60.0}
@@ -59,14 +66,25 @@ class AssetBalance:
     locked: Decimal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """Older candles as they are kept. *is_first*: nothing lies before it; *is_over*: its last candle is closed."""
+
+    bars: tuple[Bar, ...]
+    is_first: bool
+    is_over: bool
+
+
 class ExchangeSilent(FlotillaError):
-    """The exchange gave no answer, or none that can be read. *since_ms* is when that began (UTC)."""
+    """The exchange gave no answer, or none that can be read. *since_ms* is when that began (UTC); it is asked again
+    after *retry_s*."""
 
     code = "exchange_silent"
     http_status = 503
 
-    def __init__(self, exchange: str, since_ms: int, words: str) -> None:
-        super().__init__(f"The exchange {exchange} does not answer ({words}). Try again in some seconds.")
+    def __init__(self, exchange: str, since_ms: int, words: str, retry_s: float = _QUIET_S) -> None:
+        self.retry_s = max(1, math.ceil(retry_s))
+        super().__init__(f"The exchange {exchange} does not answer ({words}). Try again in {self.retry_s} s.")
         self.exchange = exchange
         self.since_ms = since_ms
 
@@ -90,12 +108,15 @@ class Market:
 
         Raises `NotFound` for an unknown symbol, `ExchangeSilent`.
         """
-        key = ("newest" if before_ms is None else "history", exchange, symbol, interval, limit, before_ms)
-        return self._ask(key, lambda: self._fetch_candles(exchange, symbol, interval, limit, before_ms))
+        if before_ms is not None:
+            return self._older(exchange, symbol, interval, limit, before_ms)
+        size = _newest_size(limit)
+        key = ("newest", exchange, symbol, interval, size)
+        return self._ask(key, lambda: self._fetch_newest(exchange, symbol, interval, size))[-limit:]
 
     def latest(self, exchange: str, symbol: str, interval: str, *, limit: int) -> tuple[Bar, ...]:
         """The newest candles as last read, at once and without waiting; a thread reads newer ones for the next call."""
-        key = ("newest", exchange, symbol, interval, limit, None)
+        key = ("newest", exchange, symbol, interval, _newest_size(limit))
         with self._guard:
             known = self._answers.get(key)
             is_due = (known is None or known[0] <= time.monotonic()) and key not in self._asked
@@ -107,7 +128,7 @@ class Market:
         if is_due:
             workers.submit(self._refresh, key, exchange, symbol, interval, limit)
         found: tuple[Bar, ...] = known[1] if known else ()
-        return found
+        return found[-limit:]
 
     def price(self, exchange: str, symbol: str) -> Decimal:
         """The price of the last trade. Raises `NotFound`, `ExchangeSilent`."""
@@ -139,7 +160,23 @@ class Market:
             with self._guard:
                 self._asked.discard(key)
 
-    def _ask(self, key: tuple[Any, ...], fetch: Callable[[], T]) -> T:
+    def _older(self, exchange: str, symbol: str, interval: str, limit: int, before_ms: int) -> tuple[Bar, ...]:
+        """Candles that open before a time, put together from pages that are the same whoever asks."""
+        length = INTERVAL_MS[interval] * (_PAGE - 1)
+        found: tuple[Bar, ...] = ()
+        while len(found) < limit:
+            end_ms = -(-before_ms // length) * length
+            fetch = partial(self._fetch_page, exchange, symbol, interval, end_ms)
+            page = self._ask(("history", exchange, symbol, interval, end_ms), fetch, _page_fresh_s)
+            older = tuple(bar for bar in page.bars if bar.open_ms < before_ms)
+            if not older:
+                break
+            found, before_ms = older + found, older[0].open_ms
+            if page.is_first:
+                break
+        return found[-limit:]
+
+    def _ask(self, key: tuple[Any, ...], fetch: Callable[[], T], fresh_s: Callable[[T], float] | None = None) -> T:
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())
             while len(self._locks) > 4 * _KEPT:
@@ -151,8 +188,9 @@ class Market:
                 found: T = known[1]
                 return found
             answer = fetch()
+            kept_s = _FRESH_S[key[0]] if fresh_s is None else fresh_s(answer)
             with self._guard:
-                self._answers[key] = (time.monotonic() + _FRESH_S[key[0]], answer)
+                self._answers[key] = (time.monotonic() + kept_s, answer)
                 self._answers.move_to_end(key)
                 while len(self._answers) > _KEPT:
                     self._answers.popitem(last=False)
@@ -162,13 +200,15 @@ class Market:
         """The exchange's answer as JSON. Raises `NotFound`, `Refused` for keys, `ExchangeSilent`."""
         silent = self._silent.get(exchange)
         if silent is not None and time.monotonic() < silent[1]:
-            raise ExchangeSilent(exchange, silent[0], silent[2])
+            raise ExchangeSilent(exchange, silent[0], silent[2], silent[1] - time.monotonic())
         url = f"{self._rest_of(exchange)}/v3/{path}"
         try:
             with requests.Session() as session:
                 session.trust_env = False
                 headers = {"X-MBX-APIKEY": api_key} if api_key else {}
                 answer = session.get(url, params=query, headers=headers, timeout=TIMEOUT_S)
+                if answer.status_code in _TOO_MANY:
+                    raise self._fell_silent(exchange, f"HTTP {answer.status_code}: too many requests", _wait_s(answer))
                 document = answer.json()
         except requests.Timeout:
             raise self._fell_silent(exchange, f"no answer within {TIMEOUT_S:g} s") from None
@@ -182,14 +222,17 @@ class Market:
             raise Refused(f"The exchange {exchange} refuses these keys: {words or answer.status_code}")
         if answer.status_code != 200:
             raise self._fell_silent(exchange, f"HTTP {answer.status_code}")
-        self._silent.pop(exchange, None)
+        if silent is not None:
+            self._silent.pop(exchange, None)
         return document
 
-    def _fell_silent(self, exchange: str, words: str) -> ExchangeSilent:
-        before = self._silent.get(exchange)
-        since = before[0] if before is not None else now_ms()
-        self._silent[exchange] = (since, time.monotonic() + _QUIET_S, words)
-        return ExchangeSilent(exchange, since, words)
+    def _fell_silent(self, exchange: str, words: str, quiet_s: float = _QUIET_S) -> ExchangeSilent:
+        with self._guard:
+            before = self._silent.get(exchange)
+            since, until = (now_ms(), 0.0) if before is None else before[:2]
+            until = max(until, time.monotonic() + quiet_s)
+            self._silent[exchange] = (since, until, words)
+        return ExchangeSilent(exchange, since, words, until - time.monotonic())
 
     def _read(self, exchange: str, read: Callable[[], T]) -> T:
         try:
@@ -197,25 +240,33 @@ class Market:
         except (KeyError, IndexError, TypeError, ValueError, InvalidOperation):
             raise self._fell_silent(exchange, "unreadable answer") from None
 
-    def _fetch_candles(
-        self, exchange: str, symbol: str, interval: str, limit: int, before_ms: int | None
-    ) -> tuple[Bar, ...]:
+    def _fetch_newest(self, exchange: str, symbol: str, interval: str, limit: int) -> tuple[Bar, ...]:
         found: list[Bar] = []
-        end_ms = None if before_ms is None else before_ms - 1
         while len(found) < limit:
             size = min(_PAGE, limit - len(found))
-            query: dict[str, Any] = {"symbol": symbol, "interval": interval, "limit": size}
-            if end_ms is not None:
-                query["endTime"] = end_ms
-            rows = self._get(exchange, "klines", **query)
-            page = self._read(exchange, partial(_bars, rows))
+            end_ms = found[0].open_ms - 1 if found else None
+            page = self._read_candles(exchange, symbol, interval, size, end_ms)
             found = page + found
             if len(page) < size:
                 break
-            end_ms = page[0].open_ms - 1
-        if before_ms is None and found:
+        if found:
             found[-1] = replace(found[-1], is_closed=False)
         return tuple(found)
+
+    def _fetch_page(self, exchange: str, symbol: str, interval: str, end_ms: int) -> _Page:
+        # The candle after the page is asked for as well: where there is one, the page will not change any more.
+        bars = self._read_candles(exchange, symbol, interval, _PAGE, end_ms)
+        is_first, is_over = len(bars) < _PAGE, bool(bars) and bars[-1].open_ms >= end_ms
+        if bars and not is_over:
+            bars[-1] = replace(bars[-1], is_closed=False)
+        return _Page(bars=tuple(bars[:-1] if is_over else bars), is_first=is_first, is_over=is_over)
+
+    def _read_candles(self, exchange: str, symbol: str, interval: str, size: int, end_ms: int | None) -> list[Bar]:
+        query: dict[str, Any] = {"symbol": symbol, "interval": interval, "limit": size}
+        if end_ms is not None:
+            query["endTime"] = end_ms
+        rows = self._get(exchange, "klines", **query)
+        return self._read(exchange, partial(_bars, rows))
 
     def _fetch_price(self, exchange: str, symbol: str) -> Decimal:
         answer = self._get(exchange, "ticker/price", symbol=symbol)
@@ -232,6 +283,21 @@ class Market:
         answer = self._get(exchange, "exchangeInfo")
         rules = self._read(exchange, lambda: [SymbolRules.from_exchange_info(s) for s in answer["symbols"]])
         return tuple(sorted((r for r in rules if r.status == "TRADING"), key=lambda r: r.symbol))
+
+
+def _newest_size(limit: int) -> int:
+    """How many of the newest candles are read for *limit*: few sizes, so that they are few questions."""
+    return next((size for size in _NEWEST if limit <= size), limit)
+
+
+def _page_fresh_s(page: _Page) -> float:
+    return _FRESH_S["history" if page.is_over else "newest"]
+
+
+def _wait_s(answer: requests.Response) -> float:
+    """For how long the exchange wants no request."""
+    text = answer.headers.get("Retry-After", "")
+    return max(_QUIET_S, float(text)) if text.isascii() and text.isdigit() else _TOO_MANY_QUIET_S
 
 
 def _balance(row: Any) -> AssetBalance:

@@ -11,20 +11,21 @@ from sqlalchemy import Row, func, select
 
 from server.api.market_schemas import BalancesList, CandleList, MarketPrice, SymbolList
 from server.api.schemas import Symbol
-from server.api.wire import blueprint, engine, error_response
+from server.api.wire import blueprint, caller, engine, error_response, limiter
 from server.market import MAX_CANDLES, Bar, ExchangeSilent, Market
 from server.security.roles import Role, needs
 from server.security.secrets import Vault, open_credential
 from server.storage.engine import read
-from server.storage.models import Credential, Fill
-from shared.errors import FlotillaError
+from server.storage.fleet import place_problems
+from server.storage.models import Bot, Credential, Fill
+from shared.errors import FlotillaError, Refused
 from shared.intervals import INTERVAL_MS
 from shared.symbols import SymbolRules
 from shared.units import plain
 
 api = blueprint("market", "What exchanges say about their markets")
 
-_RETRY_AFTER_S = 2
+CALLS = "120 per minute"
 _INTERVALS = tuple(INTERVAL_MS)
 Exchange = Literal["simulator", "binance", "binance_testnet"]
 
@@ -33,6 +34,14 @@ def market() -> Market:
     """The app's reads of exchanges."""
     found: Market = current_app.extensions["flotilla"].market
     return found
+
+
+def by_caller() -> str:
+    """Whose calls are counted: an exchange's patience is shared by all bots of this address."""
+    return f"market {caller().owner}"
+
+
+limit_calls = limiter.shared_limit(CALLS, scope="market", key_func=by_caller)
 
 
 class SymbolsQuery(BaseModel):
@@ -61,8 +70,10 @@ class CandlesQuery(PriceQuery):
 
 @api.get("/api/market/candles", responses={200: CandleList})
 @needs(Role.VIEWER)
+@limit_calls
 def list_candles(query: CandlesQuery) -> Response:
     """The newest candles, or those before a time, oldest first. The last one may still form: `closed` says so."""
+    _require_used(query.exchange)
     try:
         bars = market().candles(query.exchange, query.symbol, query.interval, limit=query.limit, before_ms=query.before)
     except ExchangeSilent as silence:
@@ -73,8 +84,10 @@ def list_candles(query: CandlesQuery) -> Response:
 
 @api.get("/api/market/price", responses={200: MarketPrice})
 @needs(Role.VIEWER)
+@limit_calls
 def get_price(query: PriceQuery) -> Response:
     """The price of the last trade, at most ten seconds old."""
+    _require_used(query.exchange)
     try:
         price = market().price(query.exchange, query.symbol)
     except ExchangeSilent as silence:
@@ -83,7 +96,8 @@ def get_price(query: PriceQuery) -> Response:
 
 
 @api.get("/api/balances", responses={200: BalancesList})
-@needs(Role.TRADER)
+@needs(Role.VIEWER)
+@limit_calls
 def list_balances() -> Response:
     """What each account holds, at most a minute old; read again after a trade. `problem` says why there is none."""
     vault: Vault = current_app.extensions["flotilla"].vault
@@ -107,13 +121,26 @@ def _account(row: Row[Any], vault: Vault, latest_fill: int) -> dict[str, Any]:
 
 @api.get("/api/market/symbols", responses={200: SymbolList})
 @needs(Role.VIEWER)
+@limit_calls
 def list_symbols(query: SymbolsQuery) -> Response:
     """All symbols that trade on an exchange, with what it allows for each."""
+    _require_used(query.exchange)
     try:
         found = market().symbols(query.exchange)
     except ExchangeSilent as silence:
         return _silent(silence)
     return jsonify({"items": [symbol_document(rules) for rules in found], "next_cursor": None})
+
+
+def _require_used(exchange: str) -> None:
+    """Raises `Refused` for an exchange where no bot can trade and none does."""
+    problem = place_problems(exchange, "trade").get("exchange")
+    if problem is None:
+        return
+    with read(engine()) as connection:
+        used = select(Bot.id).where(Bot.exchange == exchange, Bot.archived_ms.is_(None)).limit(1)
+        if connection.execute(used).first() is None:
+            raise Refused(f"No bot trades at {exchange}, so nothing is read there.", fields={"exchange": problem})
 
 
 def bar_document(bar: Bar) -> dict[str, Any]:
@@ -131,4 +158,4 @@ def symbol_document(rules: SymbolRules) -> dict[str, Any]:
 
 def _silent(silence: ExchangeSilent) -> Response:
     fields = {"silent_since": str(silence.since_ms)}
-    return error_response(503, silence.code, silence.message, fields, Retry_After=str(_RETRY_AFTER_S))
+    return error_response(503, silence.code, silence.message, fields, Retry_After=str(silence.retry_s))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, or_, select
+from sqlalchemy import Connection, Engine, Row, Select, and_, or_, select
 
+from server.storage.engine import read
 from server.storage.models import Bot, ExchangeOrder, Fill, TradingOrder
 
 MAX_ID = 2**63 - 1
@@ -70,11 +71,12 @@ def find_fills(connection: Connection, wanted: Wanted, *, limit: int, before: in
     return _page(connection, query, table.id, limit, before)
 
 
-def each(find: Callable[..., list[Row[Any]]], connection: Connection, wanted: Wanted) -> Iterator[Row[Any]]:
-    """All that *find* finds, read in batches: nothing is held but one of them."""
+def each(find: Callable[..., list[Row[Any]]], engine: Engine, wanted: Wanted) -> Iterator[Row[Any]]:
+    """All that *find* finds, in batches with a transaction each: a slow reader holds none open."""
     before: int | None = None
     while True:
-        rows = find(connection, wanted, limit=BATCH, before=before)
+        with read(engine) as connection:
+            rows = find(connection, wanted, limit=BATCH, before=before)
         yield from rows[:BATCH]
         if len(rows) <= BATCH:
             return

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, select
 from server.storage.models import BotRun, Event, TradingOrder
 from server.web.bot_read import BotSeen
 from server.web.bot_view import cpu_percent, is_silent
-from server.web.formats import Pnl, clock, duration, money, pnl, price, split_symbol
+from server.web.formats import Pnl, clock, duration, money, pnl, price
 from shared.states import OrderState, PositionState
 from shared.units import ZERO, plain
 
@@ -362,8 +362,3 @@ def _micros(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value / 1000:.2f} ms" if value >= 1000 else f"{value:.0f} µs"
-
-
-def quote_of(seen: BotSeen) -> str:
-    """The quote asset's name."""
-    return split_symbol(seen.row.symbol)[1]

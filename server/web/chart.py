@@ -7,7 +7,7 @@ of the same stretch of time; the candles come from the exchange.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -15,11 +15,12 @@ from typing import Any, Final
 from flask import Response, jsonify, request
 from sqlalchemy import Connection, Row, select
 
-from server.api.market import market
+from server.api.market import limit_calls, market
 from server.api.wire import engine
 from server.market import MAX_CANDLES, Bar, ExchangeSilent
 from server.security.roles import Role, needs
 from server.storage.engine import read
+from server.storage.market_time import events_within
 from server.storage.models import Event, Fill, TradingOrder
 from server.storage.queries import OPEN
 from server.web.bot_read import BotSeen, any_bot_row
@@ -36,7 +37,7 @@ RANGE_WORDS: Final = {"30m": "30 m", "2h": "2 h", "8h": "8 h", "1d": "1 d"}
 _LINED = 5
 _MARKS_READ = 1_000
 _SCORES_READ = 1_500
-_RETRY_AFTER_S = "3"
+_RETRY_AFTER_S = 3
 TABLE_ROWS: Final = 120
 _LIVE_BARS: Final = 60
 
@@ -84,6 +85,7 @@ class TableRow:
 
 @web.get("/bots/<int(max=2147483647):bot_id>/chart")
 @needs(Role.VIEWER)
+@limit_calls
 def chart_data(bot_id: int) -> Response:
     """Candles and marks for the script; with ``before`` (UTC ms) those that open before it."""
     span = span_of(request.args.get("i", ""), request.args.get("r", ""))
@@ -95,7 +97,7 @@ def chart_data(bot_id: int) -> Response:
         limit = span.loaded if before is None else min(MAX_CANDLES, max(300, span.wanted))
         bars = market().candles(bot.exchange, bot.symbol, span.interval, limit=limit, before_ms=before)
     except ExchangeSilent as silence:
-        return _no_candles(no_candles_text(silence.since_ms), 503)
+        return _no_candles(no_candles_text(silence.since_ms), 503, silence.retry_s)
     except FlotillaError as error:
         return _no_candles(error.message, error.http_status)
     with read(engine()) as connection:
@@ -103,11 +105,11 @@ def chart_data(bot_id: int) -> Response:
     return jsonify({"bars": [bar_row(bar) for bar in bars], **found})
 
 
-def _no_candles(words: str, status: int) -> Response:
+def _no_candles(words: str, status: int, retry_s: int | None = None) -> Response:
     response = jsonify({"message": words})
     response.status_code = status
-    if status == 503:
-        response.headers["Retry-After"] = _RETRY_AFTER_S
+    if retry_s is not None:
+        response.headers["Retry-After"] = str(max(_RETRY_AFTER_S, retry_s))
     return response
 
 
@@ -129,7 +131,7 @@ def marks_of(connection: Connection, bot: Row[Any], bars: Sequence[Bar], before_
     return {
         "trades": trades_of(connection, bot.id, start, end),
         "marks": _config_marks(connection, bot, start, end),
-        "scores": _scores(connection, bot.id, start, end),
+        "scores": scores_of(connection, bot.id, start, end),
         "lines": lines_of(connection, bot.id),
     }
 
@@ -182,12 +184,23 @@ def _config_marks(connection: Connection, bot: Row[Any], start_ms: int, end_ms: 
     ]
 
 
-def _scores(connection: Connection, bot_id: int, start_ms: int, end_ms: int | None) -> list[list[float]]:
-    """``[time, score, threshold]`` of each recorded decision; signals are decisions that led to something."""
+def scores_of(connection: Connection, bot_id: int, start_ms: int, end_ms: int | None) -> list[list[float]]:
+    """``[time, score, threshold]`` of each recorded decision of this time, oldest first; signals are decisions that led
+    to something. Of more than `_SCORES_READ` twice over, those in the middle are left out."""
+    events = events_within(connection, bot_id, "signal", start_ms, end_ms, most=_SCORES_READ)
+    return _points((event.data for event in events), start_ms, end_ms)
+
+
+def _newest_scores(connection: Connection, bot_id: int, start_ms: int) -> list[list[float]]:
+    """Those of the last decisions."""
     wanted = select(Event.data).where(Event.bot_id == bot_id, Event.type == "signal")
-    events = connection.execute(wanted.order_by(Event.id.desc()).limit(_SCORES_READ)).scalars().all()
+    events = connection.execute(wanted.order_by(Event.id.desc()).limit(_LIVE_BARS)).scalars()
+    return _points(events, start_ms, None)
+
+
+def _points(signals: Iterable[Mapping[str, Any]], start_ms: int, end_ms: int | None) -> list[list[float]]:
     points: dict[int, list[float]] = {}
-    for data in events:
+    for data in signals:
         at, score, threshold = data.get("decision_ms"), data.get("score"), data.get("threshold")
         if at is None or score is None or at < start_ms or (end_ms is not None and at >= end_ms):
             continue
@@ -239,7 +252,7 @@ def live_data(connection: Connection, seen: BotSeen, interval: str) -> dict[str,
         "lines": lines_of(connection, bot.id),
         "trades": trades_of(connection, bot.id, start, None),
         "marks": _config_marks(connection, bot, start, None),
-        "scores": _scores(connection, bot.id, start, None)[-_LIVE_BARS:],
+        "scores": _newest_scores(connection, bot.id, start),
         "message": "" if silent is None else no_candles_text(silent),
     }
     return {"chart": json.dumps(news, separators=(",", ":"))}

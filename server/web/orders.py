@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Response, g, render_template, request
 from flask.typing import ResponseReturnValue
-from sqlalchemy import Connection, Row, Select, String, cast, select
+from sqlalchemy import Connection, Row, Select, select
 
 from server.api.wire import engine
 from server.security.roles import Role, needs
 from server.storage.engine import read
-from server.storage.models import Bot, Event, ExchangeOrder, Fill, TradingOrder
+from server.storage.market_time import events_within
+from server.storage.models import Bot, ExchangeOrder, Fill, TradingOrder
 from server.storage.search import each, find_fills, find_positions
 from server.storage.times import now_ms
 from server.web import orders_view as view
@@ -26,6 +27,7 @@ from shared.states import Side
 from shared.units import plain
 
 PER_PAGE = 50
+_EVENTS_READ = 1_000
 
 
 @web.get("/orders")
@@ -128,11 +130,7 @@ def _csv(
 ) -> Response:
     wanted, database = list_query(request.args.get).wanted, engine()
 
-    def lines() -> Iterator[str]:
-        with read(database) as connection:
-            yield from csv_lines(head, map(cells, each(find, connection, wanted)))
-
-    response = Response(lines(), mimetype="text/csv")
+    response = Response(csv_lines(head, map(cells, each(find, database, wanted))), mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="flotilla-{name}-{now_ms() // 1000}.csv"'
     return response
 
@@ -149,12 +147,14 @@ def _lives(connection: Connection, position: Row[Any]) -> list[view.OrderLife]:
         select(Fill).where(Fill.bot_id == position.bot_id, Fill.client_order_id.in_(ids)).order_by(Fill.time_ms)
     ).all()
     events: dict[str, list[Row[Any]]] = defaultdict(list)
-    told = select(Event.id, Event.ts, Event.type, Event.data).where(
-        Event.bot_id == position.bot_id,
-        Event.type.in_(("order.intent", "order", "fill")),
-        cast(Event.data, String).contains(str(key)),
-    )
-    for event in connection.execute(told.order_by(Event.id)):
+    told = [
+        event
+        for type_ in ("order.intent", "order", "fill")
+        for event in events_within(
+            connection, position.bot_id, type_, position.opened_ms, position.closed_ms, most=_EVENTS_READ
+        )
+    ]
+    for event in sorted(told, key=lambda event: event.id):
         if event.data.get("position_key") == key:
             events[str(event.data.get("client_order_id"))].append(event)
     return view.order_lives(orders, fills, events)

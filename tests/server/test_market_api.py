@@ -106,11 +106,14 @@ class Fake(BaseHTTPRequestHandler):
 
     asked: ClassVar[list[str]] = []
     status = 200
+    retry_after = ""
     body = '[[60000,"1","2","0.5","1.5","10"]]'
 
     def do_GET(self) -> None:
         type(self).asked.append(self.path)
         self.send_response(type(self).status)
+        if type(self).retry_after:
+            self.send_header("Retry-After", type(self).retry_after)
         self.end_headers()
         self.wfile.write(type(self).body.encode())
 
@@ -157,6 +160,59 @@ def test_whatever_cannot_be_read_is_silence_and_it_is_left_alone_for_a_while(
 
     assert len(kind.asked) == 1
     assert market.silent_since("x") is not None
+
+
+@pytest.mark.parametrize("status", [429, 418])
+def test_an_exchange_that_wants_no_more_requests_gets_none_for_as_long_as_it_says(
+    exchange: tuple[type[Fake], Market], status: int
+):
+    kind, market = exchange
+    kind.status, kind.retry_after = status, "77"
+
+    with pytest.raises(ExchangeSilent) as first:
+        market.price("x", "BTCUSDC")
+    with pytest.raises(ExchangeSilent) as second:
+        market.candles("x", "ETHUSDC", "1m", limit=5)
+
+    assert (first.value.retry_s, len(kind.asked)) == (77, 1)
+    assert 70 < second.value.retry_s <= 77
+
+
+def test_times_of_any_kind_are_few_questions_to_the_exchange(exchange: tuple[type[Fake], Market]):
+    kind, market = exchange
+    end = 999 * 60_000
+    rows = [f'[{open_ms},"1","2","0.5","1.5","10"]' for open_ms in range(0, end + 60_000, 60_000)]
+    kind.body = f"[{','.join(rows)}]"
+
+    found = [market.candles("x", "BTCUSDC", "1m", limit=5, before_ms=before) for before in range(end - 9, end)]
+    for limit in range(1, 100):
+        market.candles("x", "BTCUSDC", "1m", limit=limit)
+
+    assert {tuple(bar.open_ms // 60_000 for bar in bars) for bars in found} == {(994, 995, 996, 997, 998)}
+    assert all(bar.is_closed for bars in found for bar in bars)
+    assert len(kind.asked) <= 3  # one page of older ones; the newest, once a second
+
+
+def test_a_viewer_reads_balances(api_as: Any):
+    assert api_as("viewer").get("/api/balances").status_code == 200
+
+
+def test_an_exchange_where_no_bot_trades_is_not_asked(api: Any, a_bot: Any, observe: Any):
+    path = "/api/market/price?symbol=BTCUSDC&exchange=binance"
+
+    answer = api.get(path)
+
+    assert answer.status_code == 422
+    assert "not available" in answer.json["error"]["fields"]["exchange"]
+
+
+def test_one_person_can_ask_only_so_often(api_as: Any):
+    viewer, other = api_as("viewer"), api_as("trader")
+
+    answers = {viewer.get("/api/market/price?symbol=BTCUSDC").status_code for _ in range(121)}
+
+    assert 429 in answers
+    assert other.get("/api/market/price?symbol=BTCUSDC").status_code == 503
 
 
 def test_the_latest_candles_never_wait_for_the_exchange(exchange: tuple[type[Fake], Market]):

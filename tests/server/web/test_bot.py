@@ -12,6 +12,7 @@ from sqlalchemy import Engine, event, insert, update
 from server.storage.engine import write
 from server.storage.models import Bot, BotRun, Event, Fill
 from server.storage.times import day_of, now_ms
+from server.web import chart
 from server.web.bot import TABS
 from server.web.bot_log import marked
 
@@ -358,6 +359,22 @@ def test_the_page_takes_as_many_queries_with_much_history_as_with_none(
 
     assert before < 40
     assert queries() <= before + 2  # the events and fills of what is held
+
+
+def test_going_back_in_the_chart_finds_the_scores_of_that_time_behind_any_number_of_newer_ones(
+    a_bot: Make, engine: Engine
+):
+    bot_id = a_bot()
+    rows = [
+        {"bot_id": bot_id, "run_id": f"{bot_id}.1", "seq": n, "ts": n, "type": "signal",
+         "data": {"decision_ms": n * 60_000, "score": n / 10_000, "threshold": 0.5}}
+        for n in range(3_000)
+    ]  # fmt: skip
+    with write(engine) as connection:
+        connection.execute(insert(Event), rows)
+        found = chart.scores_of(connection, bot_id, 600_000, 780_000)
+
+    assert found == [[600_000, 0.001, 0.5], [660_000, 0.0011, 0.5], [720_000, 0.0012, 0.5]]
 
 
 def test_while_the_exchange_is_silent_the_chart_says_so_and_the_rest_is_there(page: Make, a_running_bot: Make):

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert
 
-from server.storage.engine import write
+from server.storage.engine import read, write
+from server.storage.market_time import events_within
 from server.storage.models import Event, ExchangeOrder, Fill
 from server.web.csv_lines import cell
 from server.web.orders_view import list_query
@@ -178,6 +179,20 @@ def test_the_csv_holds_exactly_what_the_filter_finds_with_every_digit(
     assert closed.mimetype == "text/csv"
 
 
+def test_whoever_reads_a_csv_slowly_holds_no_transaction(
+    page: Make, a_bot: Make, a_fill: Make, engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("server.storage.search.BATCH", 3)
+    bot_id = a_bot()
+    for n in range(7):
+        a_fill(bot_id, trade_id=n)
+
+    reader = page().get("/fills.csv", buffered=False).iter_encoded()
+    next(reader), next(reader)
+
+    assert engine.pool.checkedout() == 0
+
+
 def test_the_csv_goes_on_over_all_batches(page: Make, a_bot: Make, a_fill: Make, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("server.storage.search.BATCH", 3)
     bot_id = a_bot()
@@ -259,6 +274,30 @@ def test_an_order_shows_its_life_from_intent_to_fill_with_the_raw_events(
     ]  # fmt: skip
     assert "&#34;order.intent&#34;" in html
     assert "<i>odd" not in html
+
+
+def test_an_orders_events_are_read_from_its_own_time_alone(
+    page: Make, positions: tuple[int, int], engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    one, coid = positions[0], f"fabc-{positions[0]}-{NOON}-e1"
+    an_order(engine, one)
+    others = [(NOON + n * 60_000, "another") for n in range(-500, 500) if n]
+    told = sorted([*others, (NOON, coid)])
+    rows = [
+        {"bot_id": one, "run_id": f"{one}.1", "seq": seq, "ts": at, "type": "order.intent",
+         "data": {"client_order_id": order, "position_key": NOON if order == coid else 1, "time_ms": at}}
+        for seq, (at, order) in enumerate(told)
+    ]  # fmt: skip
+    with write(engine) as connection:
+        connection.execute(insert(Event), rows)
+    read_events: list[int] = []
+
+    with read(engine) as connection:
+        found = events_within(connection, one, "order.intent", NOON, NOON + 120_000, most=10)
+        read_events += [event.data["time_ms"] - NOON for event in found]
+
+    assert read_events == [-60_000, 0, 60_000, 120_000]
+    assert "&#34;order.intent&#34;" in page().get("/orders/1").text
 
 
 def test_an_order_without_kept_events_still_shows_what_its_rows_say(
