@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from server.storage import audit, commands, ledger
+from server.storage import audit, commands, fleet, ledger
 from server.storage.audit import Author
 from server.storage.models import BotRun, TradingOrder
 from server.storage.queries import OPEN, bot_row, position_row
@@ -42,6 +42,11 @@ def forget(connection: Connection, bot_id: int, order_id: int, author: Author, r
         raise Conflict(
             f"Bot {bot_id} runs, so it can find out what became of position {order_id}. Close it, or stop the bot; "
             "only a position of a bot that is stopped or in error can be forgotten."
+        )
+    if fleet.is_unread(connection, bot_id):
+        raise Conflict(
+            f"Not all that bot {bot_id} reported is in the rows yet, so position {order_id} may be closed already. Try "
+            "again in a moment; the supervisor has to run."
         )
     commands.give(connection, bot, commands.FORGET_POSITION, {"position_key": position.position_key}, author)
     _close_books(connection, position)

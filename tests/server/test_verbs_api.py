@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, insert, select
 
 from server.storage.engine import read, write
-from server.storage.models import Bot, BotRun
+from server.storage.models import Bot, BotRun, JournalOffset
 from server.storage.queries import is_faulted
 
 Make = Callable[..., Any]
@@ -124,6 +124,23 @@ def test_a_lost_position_is_forgotten_with_a_reason_and_counts_nowhere(api: Any,
     assert "the account is gone" in alert["data"]["message"]
     assert api.post(path, {"reason": "again"}).status_code == 409
     assert api.delete(f"/api/bots/{bot_id}").status_code == 204
+
+
+def test_a_position_is_not_forgotten_before_all_that_its_bot_reported_is_read(
+    api: Any, a_bot: Make, a_position: Make, engine: Engine
+):
+    bot_id = a_bot()
+    a_position(bot_id)
+    path = f"/api/trading/bots/{bot_id}/orders/{order_of(api, bot_id)['id']}/forget"
+    with write(engine) as connection:
+        offset = {"bot_id": bot_id, "generation": 1, "done": False, "file": "1.1.jsonl", "offset": 0, "last_seq": 0}
+        connection.execute(insert(JournalOffset).values(**offset))
+
+    refused = api.post(path, {"reason": "the account is gone"})
+
+    assert refused.status_code == 409
+    assert "may be closed already" in refused.json["error"]["message"]
+    assert order_of(api, bot_id)["status"] == "active"
 
 
 @pytest.mark.parametrize("verb", ["close", "forget"])
