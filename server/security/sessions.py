@@ -12,6 +12,7 @@ from typing import Any
 from flask_login import UserMixin
 from sqlalchemy import Connection, Engine, Row, Select, delete, insert, or_, select, update
 
+from server.security.roles import lesser
 from server.security.tokens import LOGIN, PAGE
 from server.storage.engine import read
 from server.storage.installation import session_lasts_s
@@ -132,4 +133,10 @@ def still_allowed(connection: Connection, token_ids: Collection[int]) -> dict[in
             or_(ApiToken.user_id.is_(None), User.disabled.is_(False)),
         )
     )
-    return {row.id: row.user_role if row.kind in _KINDS else row.role for row in rows}
+    return {row.id: _present_role(row.kind, row.role, row.user_role) for row in rows}
+
+
+def _present_role(kind: str, role: str, user_role: str | None) -> str:
+    if user_role is None:
+        return role
+    return user_role if kind in _KINDS else lesser(role, user_role)

@@ -9,7 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from server.security.sessions import end_sessions
+from server.security.sessions import end_sessions, still_allowed
+from server.security.tokens import issue_api_token
 from server.storage.engine import read, write
 from server.storage.installation import change
 from server.storage.models import ApiToken, User
@@ -193,3 +194,18 @@ def _on_each_connection(engine: Any) -> Callable[[Callable[[Any], None]], None]:
         event.listen(engine, "checkout", lambda raw, *_: prepare(raw))
 
     return register
+
+
+def test_an_open_stream_by_token_has_the_lesser_of_the_tokens_and_the_users_present_role(api: Any, engine: Any):
+    maria = {"username": "maria", "password": "three blue boats", "role": "admin"}
+    user_id = api.post("/api/users", maria).json["id"]
+    with write(engine) as connection:
+        strong, _ = issue_api_token(connection, name="s", role="admin", user_id=user_id)
+        weak, _ = issue_api_token(connection, name="w", role="viewer", user_id=user_id)
+        nobodys, _ = issue_api_token(connection, name="n", role="trader")
+
+    api.put(f"/api/users/{user_id}", {"role": "trader"})
+
+    with read(engine) as connection:
+        allowed = still_allowed(connection, [strong, weak, nobodys])
+    assert allowed == {strong: "trader", weak: "viewer", nobodys: "trader"}
