@@ -14,6 +14,7 @@ from server.security.roles import Role, needs
 from server.storage import remote_runs
 from server.storage.engine import write
 from server.storage.ledger import payload_of
+from server.storage.queries import bot_row
 from server.supervisor.manual_runs import Launch, Place, open_manual_run
 from shared.errors import FlotillaError, Forbidden, Refused
 from shared.events import MAX_LINE_BYTES, Envelope, decode_line
@@ -22,6 +23,7 @@ from shared.tickets import RunTicket
 api = blueprint("runs", "Launching a bot by hand")
 
 MAX_LINES = 2000
+SIMULATOR = "simulator"
 _LINE_TYPES = ("application/x-ndjson", "application/jsonl", "application/json", "text/plain")
 _RUN_BODY = {
     "required": False,
@@ -51,7 +53,10 @@ _LINES_BODY = {
 )
 @needs(Role.TRADER)
 def open_run(path: BotPath) -> tuple[Response, int]:
-    """Take a run ticket: all that `bots/trading_bot.py` needs to run this bot. It is wanted running from then on."""
+    """Take a run ticket: all that `bots/trading_bot.py` needs to run this bot. It is wanted running from then on.
+
+    It holds the exchange's keys in clear, so that of a bot at a real exchange is for admins.
+    """
     body = _run_body()
     flotilla = current_app.extensions["flotilla"]
     launch = Launch(
@@ -62,6 +67,12 @@ def open_run(path: BotPath) -> tuple[Response, int]:
         symbol=body.symbol,
     )
     with write(engine()) as connection:
+        exchange = bot_row(connection, path.bot_id).exchange
+        if exchange != SIMULATOR and caller().role != Role.ADMIN:
+            raise Forbidden(
+                f"A run ticket holds the keys of {exchange} in clear, so taking it needs the role admin; "
+                f"{caller().name} has the role {caller().role}. Press start to have the supervisor run the bot."
+            )
         ticket = open_manual_run(connection, flotilla.settings, flotilla.vault, path.bot_id, launch)
     document = TypeAdapter(RunTicket).dump_python(ticket, mode="json")
     return jsonify({"run_id": ticket.run_id} | document), 201

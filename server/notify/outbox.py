@@ -72,7 +72,7 @@ def tell_note(connection: Connection, bot_id: int, run_id: str, kind: str, messa
         _tell(connection, bot_id, lambda bot: templates.noted(bot, kind, message), now)
 
 
-_VERBS = {"bot.halt": "halted", "bot.release": "released"}
+_VERBS = {"bot.halt": "halted", "bot.release": "released", "bot.launch": "launched"}
 _SWITCH = {"system.halt": True, "system.release": False}
 
 

@@ -87,7 +87,7 @@ def noted(bot: BotFacts, kind: str, message: str) -> Message:
 
 
 def changed(bot: BotFacts, verb: str, actor: str, via: str, reason: str | None, now: int) -> Message:
-    """Somebody has halted or released a bot."""
+    """Somebody has halted or released a bot, or launched it by hand."""
     words = f"{verb} by {one_line(actor, NAME_CHARS)} ({via})"
     return Message(kind=verb, text=_text(bot, words, reason), key=f"{bot.id}:{verb}:{now}")
 

@@ -139,9 +139,9 @@ def open_run(connection: Connection, bot_id: int, now: int, *, above: int = 0, *
     known = connection.execute(select(func.max(BotRun.generation)).where(mine)).scalar_one() or 0
     taken = connection.execute(select(Bot.generation).where(Bot.id == bot_id)).scalar_one()
     generation: int = max(known, taken, above) + 1
-    restarts = connection.execute(select(Bot.restart_requests).where(Bot.id == bot_id)).scalar_one()
+    asked = connection.execute(select(Bot.restart_requests, Bot.start_requests).where(Bot.id == bot_id)).one()
     row = {"bot_id": bot_id, "generation": generation, "state": SPAWNING, "created_ms": now, "wanted": False}
-    connection.execute(insert(BotRun).values(**row, restart_requests=restarts, **columns))
+    connection.execute(insert(BotRun).values(**row, **asked._mapping, **columns))
     _set_bot(
         connection, bot_id, generation=generation, run_id=f"{bot_id}.{generation}", pid=None, started_ms=None,
         heartbeat_ms=None, heartbeat=None,

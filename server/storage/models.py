@@ -171,7 +171,8 @@ class BotRun(Table):
     """One process lifetime. The row is there before the process is forked.
 
     *kind* is supervised, manual (by hand on this host) or remote (by hand on another one, which posts its events);
-    *restart_requests* is the bot's when the run began: the bot's being higher means that a restart is wanted.
+    *restart_requests* is the bot's when the run began: the bot's being higher means that a restart is wanted; so is
+    *start_requests*: the bot's being higher means that somebody has pressed start since.
     """
 
     __tablename__ = "bot_runs"
@@ -191,6 +192,7 @@ class BotRun(Table):
     host: Mapped[str | None]
     heard_ms: Mapped[int | None]
     restart_requests: Mapped[int] = mapped_column(default=0)
+    start_requests: Mapped[int | None]
 
 
 class TradingConfigVersion(Table):

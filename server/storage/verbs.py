@@ -36,6 +36,7 @@ def start(connection: Connection, bot_id: int, author: Author, reason: str | Non
     _require_released(connection, bot)
     _require_startable(connection, bot)
     again = bot.desired_state != DesiredState.RUNNING or bot.status == BotState.ERROR or _is_given_up(bot)
+    again = again or _runs_by_hand(connection, bot)  # its end, if it comes now, is not what was wanted last
     _want(
         connection, bot, author, "bot.start", reason,
         desired_state=DesiredState.RUNNING.value, start_requests=bot.start_requests + (1 if again else 0),

@@ -90,7 +90,8 @@ def open_manual_run(connection: Connection, settings: Settings, vault: Vault, bo
     )  # fmt: skip
     reason = f"Launched by {launch.author.name} on {launch.host}."
     after = {"run_id": f"{bot_id}.{generation}", "kind": kind.value, "host": launch.host}
-    audit.note(connection, launch.author, "bot.launch", bot_id=bot_id, target=bot.name, after=after)
+    why = f"by hand on {launch.host}, which gets its keys of {bot.exchange}"
+    audit.note(connection, launch.author, "bot.launch", bot_id=bot_id, target=bot.name, after=after, reason=why)
     ledger.set_status(connection, bot_id, BotState.STARTING, reason, now)
     return make_ticket(connection, settings, vault, bot_id, generation, kind)
 

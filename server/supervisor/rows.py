@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
-from server.storage import kill_switch, ledger
+from server.storage import audit, kill_switch, ledger
+from server.storage.audit import Author, Via
 from server.storage.kill_switch import Latch
 from server.storage.ledger import ENDED, RUNNING, SETTLED, SPAWNING
 from server.storage.models import Bot, BotCommand, BotRun, Event, JournalOffset, SupervisorBeat, TradingOrder
@@ -194,13 +195,16 @@ def write_end(
     now: int,
     keep_status: bool = False,
 ) -> None:
-    """A run has ended: its row, and what follows for the bot."""
+    """A run has ended: its row, and what follows for the bot, unless another run has begun meanwhile."""
     run_id = f"{bot.id}.{generation}"
     ended: dict[str, Any] = {"state": ENDED, "ended_ms": now, "wanted": wanted}
     ended |= {"exit_code": code, "exit_reason": reason}
     connection.execute(update(BotRun).where(*_run(bot.id, generation)).values(**ended))
     connection.execute(update(Bot).where(Bot.id == bot.id, Bot.run_id == run_id).values(pid=None))
     ensure_offset(connection, bot.id, generation)
+    newest = connection.execute(select(Bot.run_id).where(Bot.id == bot.id)).scalar_one()
+    if newest != run_id:
+        return  # the bot is in another run, whose words count
     if verdict.is_fault:
         fault(connection, bot.id)
         connection.execute(update(BotRun).where(BotRun.bot_id == bot.id, BotRun.state == ENDED).values(state=SETTLED))
@@ -217,9 +221,26 @@ def is_newest(connection: Connection, bot: BotRow) -> bool:
     return connection.execute(select(Bot.generation).where(Bot.id == bot.id)).scalar_one() == bot.generation
 
 
-def withdraw_wish(connection: Connection, bot_id: int) -> None:
-    """Whoever launched a bot by hand has ended it, and does not want it to run any more."""
-    connection.execute(update(Bot).where(Bot.id == bot_id).values(desired_state=DesiredState.STOPPED.value))
+def withdraw_wish(connection: Connection, bot: BotRow, generation: int) -> None:
+    """Whoever launched a bot by hand has ended it, and does not want it to run any more.
+
+    That undoes nothing that was asked after the run had begun: a start, or a run that was opened since.
+    """
+    run = select(BotRun.start_requests).where(*_run(bot.id, generation)).scalar_subquery()
+    unasked = (
+        Bot.id == bot.id,
+        Bot.run_id == f"{bot.id}.{generation}",
+        Bot.start_requests <= func.coalesce(run, Bot.start_requests),
+    )
+    stopped = update(Bot).where(*unasked).values(desired_state=DesiredState.STOPPED.value)
+    if not connection.execute(stopped).rowcount:
+        return
+    before, after = {"desired_state": bot.desired.value}, {"desired_state": DesiredState.STOPPED.value}
+    reason = f"run {bot.id}.{generation} was ended where it was launched"
+    author = Author("system", Via.SYSTEM)
+    audit.note(
+        connection, author, "bot.stop", bot_id=bot.id, target=bot.name, before=before, after=after, reason=reason
+    )
 
 
 def close_offset(connection: Connection, bot_id: int, generation: int) -> None:

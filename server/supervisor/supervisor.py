@@ -420,7 +420,7 @@ class Supervisor:
         verdict = judge_end(end, self._policy)
         with write(self._engine) as connection:
             if withdrawn:
-                rows.withdraw_wish(connection, bot.id)
+                rows.withdraw_wish(connection, bot, generation)
             rows.write_end(
                 connection, bot, generation, code=code, reason=reason, wanted=wanted, verdict=verdict, now=now,
                 keep_status=self._keeps_fault(bot),

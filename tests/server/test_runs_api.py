@@ -108,6 +108,19 @@ def test_a_launch_is_in_the_audit_log_without_secrets(api, a_bot, here, engine):
     assert "its-secret" not in str(entries)
 
 
+def test_the_keys_of_a_real_exchange_are_handed_to_admins_only(api, api_as, a_bot, here, observe):
+    simulated, real = a_bot(), a_bot()
+    observe(real, exchange="binance_testnet")
+
+    refused = api_as("trader").post(f"/api/bots/{real}/runs", here)
+
+    assert refused.status_code == 403
+    assert "needs the role admin" in refused.json["error"]["message"]
+    assert api.get(f"/api/bots/{real}").json["run_id"] is None
+    assert api_as("trader").post(f"/api/bots/{simulated}/runs", here).status_code == 201
+    assert api.post(f"/api/bots/{real}/runs", here).status_code == 201
+
+
 @pytest.mark.parametrize("part", ["boot_id", "inode", "device", "pid_namespace"])
 def test_a_launcher_with_another_home_is_remote(api, a_bot, here, part):
     here["home"][part] = "another" if part == "boot_id" else here["home"][part] + 1

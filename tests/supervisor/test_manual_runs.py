@@ -12,7 +12,7 @@ from sqlalchemy import insert, update
 from server.storage import ledger, remote_runs, verbs
 from server.storage.audit import Author, Via
 from server.storage.engine import write
-from server.storage.models import BotRun, Credential
+from server.storage.models import AuditEntry, BotRun, Credential
 from server.storage.times import now_ms
 from server.supervisor import remote, rows
 from server.supervisor.backoff import RestartPolicy
@@ -78,6 +78,49 @@ def test_a_killed_one_is_taken_over_and_one_that_ended_in_order_is_not(fleet: An
     assert [run.kind for run in fleet.runs(killed)] == ["manual", "supervised"]
     assert (fleet.bot(killed).desired_state, fleet.bot(ended).desired_state) == ("running", "stopped")
     assert [(run.exit_code, run.wanted) for run in fleet.runs(ended)] == [(0, True)]
+
+
+def test_a_start_that_was_pressed_after_the_launch_outlives_the_end_of_the_run(fleet: Any) -> None:
+    bot, other = fleet.add_bot(desired="stopped"), fleet.add_bot(desired="stopped")
+    processes = [fleet.launch(fleet.ticket(b, RunKind.MANUAL)) for b in (bot, other)]
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: all(fleet.bot(b).status == "running" for b in (bot, other)))
+
+    with write(fleet.engine) as connection:
+        keys = {"name": "k", "exchange": "simulator", "api_key_last4": "1234", "sealed": b"", "created_ms": 1}
+        connection.execute(insert(Credential).values(id=1, **keys))
+    fleet.set(bot, credential_id=1)
+    ask(fleet, verbs.start, bot)
+    fleet.set(bot, credential_id=None)
+    for process in processes:
+        process.child.terminate()
+    fleet.run(supervisor, lambda: fleet.bot(bot).run_id == f"{bot}.2" and fleet.bot(other).status == "stopped")
+
+    assert [run.kind for run in fleet.runs(bot)] == ["manual", "supervised"]
+    assert (fleet.bot(bot).desired_state, fleet.bot(other).desired_state) == ("running", "stopped")
+    (entry,) = fleet.rows(AuditEntry, other)
+    assert (entry.actor, entry.action, entry.after) == ("system", "bot.stop", {"desired_state": "stopped"})
+
+
+def test_the_end_of_an_older_run_moves_nothing_of_the_one_that_a_person_launched_since(
+    fleet: Any, waiting: Any
+) -> None:
+    bot = fleet.add_bot(exit=78, reason="the keys were revoked")
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: supervisor.live() == [bot])
+    view = supervisor._views[bot]
+    waiting(view.process.has_exited)
+    fleet.ticket(bot, RunKind.MANUAL)
+    fleet.set(bot, status="starting", status_reason="Launched by ann.")
+
+    with write(fleet.engine) as connection:
+        (seen,) = rows.load_bots(connection)
+    supervisor._note_end(seen, view)
+
+    row = fleet.bot(bot)
+    assert (row.status, row.status_reason, row.desired_state) == ("starting", "Launched by ann.", "running")
+    assert row.faulted_at_start_request is None
+    assert [(run.kind, run.ended_ms is None) for run in fleet.runs(bot)] == [("supervised", False), ("manual", True)]
 
 
 def test_the_end_of_everything_ends_it_and_keeps_the_wish(fleet: Any) -> None:

@@ -144,7 +144,7 @@ def test_the_page_shows_checks_processes_versions_and_unwanted_ends(
     html = page().get("/system").text
 
     for text in ("Supervisor heartbeat", "oldest: eth-&lt;rsi&gt;", "Unreadable lines", "WAL ", "Disk free", "Python",
-                 "SQLite", "code 70 · no &lt;memory&gt;", "supervisor", "0004"):  # fmt: skip
+                 "SQLite", "code 70 · no &lt;memory&gt;", "supervisor", "0005"):  # fmt: skip
         assert text in html
     assert "<memory>" not in html
     assert "is-stale" in html  # the silent bot
