@@ -15,11 +15,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from server.storage import kill_switch
+from server.storage.kill_switch import Latch
 from server.storage.models import Bot, Event, JournalOffset, TradingOrder
 from server.storage.queries import OPEN
 from server.storage.times import iso
 from shared.events import HaltSeen, OrderChange
-from shared.halt import halt_order
+from shared.halt import HaltOrder, halt_order
 from shared.states import FINAL_ORDER_STATES, OrderState, Role
 
 _NO_ANSWER = (OrderState.INTENT, OrderState.UNKNOWN)
@@ -31,9 +32,24 @@ def document(connection: Connection, file: Path) -> dict[str, Any]:
     row, order = kill_switch.state(connection), halt_order(file.read_bytes)
     latch = kill_switch.in_force(row, order, file)
     bots = checklist(connection, latch.engaged_ms or 0) if latch.engaged else []
+    totals = {
+        "bots": len(bots),
+        "confirmed": sum(bot["confirmed"] for bot in bots),
+        **{name: sum(bot[name] for bot in bots) for name in _COUNTED},
+    }
+    return {**_facts(latch, order), "in_database": row.engaged, "totals": totals, "bots": bots}
+
+
+def document_of_file(file: Path) -> dict[str, Any]:
+    """As `document`, where the database cannot be had: what only it knows is None."""
+    order = halt_order(file.read_bytes)
+    unknown = dict.fromkeys(("in_database", "number", "released_by", "released_at", "release_reason", "totals", "bots"))
+    return {**_facts(kill_switch.in_force(kill_switch.Latch(), order, file), order), **unknown}
+
+
+def _facts(latch: Latch, order: HaltOrder | None) -> dict[str, Any]:
     return {
         "engaged": latch.engaged,
-        "in_database": row.engaged,
         "in_file": order is not None,
         "number": latch.number,
         "close_positions": latch.engaged and latch.close_positions,
@@ -43,12 +59,6 @@ def document(connection: Connection, file: Path) -> dict[str, Any]:
         "released_by": latch.released_by,
         "released_at": iso(latch.released_ms),
         "release_reason": latch.release_reason,
-        "totals": {
-            "bots": len(bots),
-            "confirmed": sum(bot["confirmed"] for bot in bots),
-            **{name: sum(bot[name] for bot in bots) for name in _COUNTED},
-        },
-        "bots": bots,
     }
 
 

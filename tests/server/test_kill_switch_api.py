@@ -376,6 +376,24 @@ def test_the_command_line_halts_by_the_file_where_the_database_is_locked(
     assert (order.reason, order.close_positions) == ("smoke", True)
 
 
+def test_the_command_line_prints_json_of_one_shape_with_and_without_a_database(
+    flotilla: Make, settings: Settings, api: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("server.cli.kill_switch.make_engine", lambda url: _impatient(url))
+
+    halted = json.loads(flotilla("halt", "--reason", "smoke", "--json").stdout)
+    assert halted == api.get("/api/system/halt").json
+    released = json.loads(flotilla("release", "--reason", "no fire", "--json").stdout)
+    assert released == api.get("/api/system/halt").json
+
+    with closing(sqlite3.connect(settings.home / "flotilla.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        alone = json.loads(flotilla("halt", "--reason", "fire", "--json").stdout)
+    assert halted.keys() == released.keys() == alone.keys()
+    assert (alone["engaged"], alone["in_file"], alone["reason"]) == (True, True, "fire")
+    assert (alone["in_database"], alone["totals"]) == (None, None)
+
+
 def _impatient(url: str) -> Engine:
     from server.storage.engine import make_engine
 
