@@ -21,6 +21,7 @@ CLOSE_POSITION: Final = "close_position"
 FORGET_POSITION: Final = "forget_position"
 CLOSING: Final = (CLOSE_POSITIONS, CLOSE_POSITION)
 """What a bot is started for, if it does not run."""
+NOTHING_TO_CLOSE: Final = "nothing to close"
 
 
 def give(connection: Connection, bot: Row[Any], verb: str, args: dict[str, Any], author: Author) -> int:
@@ -36,7 +37,7 @@ def give(connection: Connection, bot: Row[Any], verb: str, args: dict[str, Any],
     number = max((last or 0) + 1, now)
     done: dict[str, Any] = {}
     if verb in CLOSING and _is_empty(connection, bot.id):
-        done = {"done_ms": now, "result": "nothing to close"}
+        done = {"done_ms": now, "result": NOTHING_TO_CLOSE}
     row = {"bot_id": bot.id, "number": number, "verb": verb, "args": args, "author": author.name, "created_ms": now}
     connection.execute(insert(BotCommand).values(**row, **done))
     return number
@@ -54,6 +55,20 @@ def mark_done(connection: Connection, bot_id: int, number: int, result: str, now
     """The bot says that it has carried out a command; a repetition changes nothing."""
     mine = (BotCommand.bot_id == bot_id, BotCommand.number == number, BotCommand.done_ms.is_(None))
     connection.execute(update(BotCommand).where(*mine).values(done_ms=now, result=result))
+
+
+def nothing_to_close(connection: Connection) -> list[Row[Any]]:
+    """Commands to close of bots that do not run and hold nothing: their runs ended before they could acknowledge them.
+
+    A run that cannot load its config, or is stopped before it is connected, acknowledges none.
+    """
+    return [row for row in outstanding(connection) if row.verb in CLOSING and _is_empty(connection, row.bot_id)]
+
+
+def settle_empty(connection: Connection, now: int) -> None:
+    """Nobody has to be started for what is closed already."""
+    for row in nothing_to_close(connection):
+        mark_done(connection, row.bot_id, row.number, NOTHING_TO_CLOSE, now)
 
 
 def last_done(connection: Connection, bot_id: int) -> int:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from server.settings import Settings
-from server.storage import kill_switch, ledger
+from server.storage import commands, kill_switch, ledger
 from server.storage.engine import read, write
 from server.storage.ledger import SPAWNING
 from server.storage.times import now_ms
@@ -114,6 +114,7 @@ class Supervisor:
         self._can_judge = self._beats and has_room(self._settings.home)
         try:
             heard = self._ingest.step()
+            self._settle_commands()
             with read(self._engine) as connection:
                 bots = rows.load_bots(connection)
                 self._given_ms = given_ms(connection)
@@ -131,6 +132,13 @@ class Supervisor:
             except Exception:
                 log.exception("bot_not_looked_after", bot_id=bot.id)
         self._beat(now)
+
+    def _settle_commands(self) -> None:
+        with read(self._engine) as connection:
+            if not commands.nothing_to_close(connection):
+                return
+        with write(self._engine) as connection:
+            commands.settle_empty(connection, now_ms())
 
     def _keep_switch_alike(self) -> None:
         """Row and file of the kill switch; where the file cannot be had, the row goes on by itself."""

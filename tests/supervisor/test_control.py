@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from structlog.testing import capture_logs
 
 from server.storage import commands, kill_switch
@@ -92,6 +92,36 @@ def test_a_stopped_bot_is_started_for_a_command_and_stops_when_it_is_acknowledge
 
     assert [(c.number, c.result) for c in rows_of(fleet, bot)] == [(number, "closed 1")]
     assert [p.status for p in fleet.rows(TradingOrder, bot)] == ["closed"]
+    assert len(fleet.runs(bot)) == 1
+
+
+def test_nobody_is_started_for_a_command_whose_run_closed_all_and_never_acknowledged_it(fleet: Any) -> None:
+    bot = fleet.add_bot("stopped")
+    fleet.add_position(bot)
+    give(fleet, bot)
+    with write(fleet.engine) as connection:
+        connection.execute(update(TradingOrder).values(status="closed"))
+    supervisor = fleet.supervisor(policy=QUICK)
+
+    for _ in range(3):
+        supervisor.tick()
+
+    assert [c.result for c in rows_of(fleet, bot)] == ["nothing to close"]
+    assert not fleet.runs(bot)
+
+
+def test_a_command_to_a_flat_bot_that_dies_before_it_acknowledges_is_done_once_all_is_read(fleet: Any) -> None:
+    bot = fleet.add_bot()
+    supervisor = fleet.supervisor(policy=QUICK)
+    fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
+    give(fleet, bot)
+    supervisor.tick()
+    assert [c.result for c in rows_of(fleet, bot)] == [None]
+
+    fleet.set(bot, desired_state="stopped")
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "stopped")
+
+    assert [c.result for c in rows_of(fleet, bot)] == ["nothing to close"]
     assert len(fleet.runs(bot)) == 1
 
 
