@@ -1,7 +1,8 @@
 """Post what a remote run tells to its server: from the spool on disk, in order, until the server has confirmed it.
 
 The spool is the run's own journal, so nothing is lost while the server is down, and a line that is posted twice counts
-once there. How far each run was posted lies beside it; what an earlier run of this host left goes first.
+once there. How far each run was posted lies beside it; what an earlier run of this host left goes first. Once this run
+has a memory of its own, earlier runs but the one before are deleted, unless something of them is still to be posted.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ import requests
 
 from bots.reporters.followers import LOOK_S, Follower, Tail
 from bots.reporters.journal import journal_files
+from shared.events import Snapshot
 
 TIMEOUT_S: Final = (5, 20)
 BATCH_BYTES: Final = 400_000
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 15.0
 REFUSED_PAUSE_S: Final = 300.0
+_REMEMBERS: Final = f'"type":"{Snapshot.type}"'.encode()
+_HEAD_BYTES: Final = 200
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +89,8 @@ class BackendReporter(Follower):
         self._advance(lines)
         if document.get("run_id") != self._run_id:
             return
+        if any(_REMEMBERS in line[:_HEAD_BYTES] for line in lines):
+            _delete_old_runs(self._folder, self._run_id)
         if document.get("replaced_by"):
             self._on_replaced(str(document["replaced_by"]))
         tag = document.get("control_tag")
@@ -142,6 +148,20 @@ def _runs_left(folder: Path, run_id: str) -> list[str]:
     bot, _, generation = run_id.partition(".")
     earlier = sorted({g for g, _part, _path in journal_files(folder) if g < int(generation)})
     return [run for run in (f"{bot}.{g}" for g in earlier) if not _load(folder, run).get("done")]
+
+
+def _delete_old_runs(folder: Path, run_id: str) -> None:
+    """Of the runs before *run_id* keep the newest, and those that are not posted to their end."""
+    bot, _, generation = run_id.partition(".")
+    earlier = sorted({g for g, _part, _path in journal_files(folder) if g < int(generation)})
+    old = [f"{bot}.{g}" for g in earlier[:-1]]
+    for run in [run for run in old if _load(folder, run).get("done")]:
+        files = [path for g, _part, path in journal_files(folder) if f"{bot}.{g}" == run]
+        try:
+            for path in [*files, folder / f"{run}.err", folder / f"{run}.posted"]:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the files of run %s cannot be deleted from %s: %s", run, folder, error.strerror)
 
 
 def _resume(folder: Path, run_id: str) -> Tail:

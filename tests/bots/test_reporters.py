@@ -200,6 +200,25 @@ def test_a_run_goes_on_where_it_was_confirmed_and_earlier_runs_come_first(tmp_pa
     assert books.seqs == [("1.1", 1), ("1.1", 2), ("1.1", 3), ("1.2", 1)]
 
 
+def test_a_spool_keeps_the_run_before_and_what_is_not_posted_once_this_run_has_a_memory(tmp_path, server, eventually):
+    books = Books(server)
+    for generation in (1, 2, 3):
+        a_journal(tmp_path, generation).write([said(1)])
+        (tmp_path / f"1.{generation}.err").touch()
+    journal = a_journal(tmp_path, 4)
+    reporter = CompositeReporter(journal, [a_poster(tmp_path, server, "1.4")])
+    reporter.write([said(1)])
+    eventually(lambda: ("1.4", 1) in books.seqs)
+    assert (tmp_path / "1.1.jsonl").exists()
+    (tmp_path / "1.2.posted").write_text('{"file": "1.2.jsonl", "offset": 0}')  # there is more to post of it
+
+    reporter.write([EMPTY])
+
+    eventually(lambda: not (tmp_path / "1.1.posted").exists())
+    left = {path.name for path in tmp_path.iterdir() if path.suffix in (".jsonl", ".err")}
+    assert left == {f"1.{n}.{kind}" for n in (2, 3) for kind in ("jsonl", "err")} | {"1.4.jsonl"}
+
+
 def test_a_line_that_the_server_cannot_read_does_not_keep_the_others(tmp_path, server, eventually):
     books = Books(server)
     books.unreadable = {1, 4}
