@@ -105,5 +105,6 @@ _position_route(
     "forget",
     single_positions.forget,
     "Give up a position of a bot that does not run and whose fate nobody can find out: it is closed without a PNL and "
-    "no longer guarded. Nothing is sold or cancelled at the exchange. A reason is needed.",
+    "no longer guarded. Nothing is sold; an order of it that still rests is cancelled when the bot starts again. A "
+    "reason is needed.",
 )

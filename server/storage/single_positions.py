@@ -2,8 +2,9 @@
 
 Closing is a command to the bot, which is started for it if it does not run. Forgetting is for a position whose fate at
 the exchange nobody can find out any more (the account is gone, its keys are revoked for good): the books are closed
-without a PNL, and the bot's own memory drops it at the bot's next start. Nothing is sold and nothing is cancelled: that
-is left to the person, and said so.
+without a PNL, and the bot's own memory drops it at the bot's next start. Nothing is sold: what was bought stays with
+the person, and that is said so. An order of it that still rests in the book is withdrawn at that start, with an alert,
+as is any order of the bot's that belongs to no position.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def forget(connection: Connection, bot_id: int, order_id: int, author: Author, r
     _close_books(connection, position)
     text = (
         f"Position {position.position_key} was forgotten by {author.name}: {why}. Whatever it still has at the "
-        f"exchange ({plain(position.quantity)} {position.symbol} bought) is no longer guarded, and counts in no PNL."
+        f"exchange ({plain(position.quantity)} {position.symbol} bought) is no longer guarded, and counts in no PNL. "
+        "An order of it that still rests there is cancelled when the bot starts again; nothing is sold."
     )
     run_id = bot.run_id or f"{bot_id}.{bot.generation}"
     ledger.add_note(connection, bot_id, run_id, "position_forgotten", text, now_ms())

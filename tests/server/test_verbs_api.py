@@ -122,6 +122,7 @@ def test_a_lost_position_is_forgotten_with_a_reason_and_counts_nowhere(api: Any,
     assert api.get(f"/api/bots/{bot_id}/stats").json["totals"]["trades"] == 0
     (alert,) = api.get(f"/api/bots/{bot_id}/events?type=alert").json["items"]
     assert "the account is gone" in alert["data"]["message"]
+    assert "still rests there is cancelled when the bot starts again" in alert["data"]["message"]
     assert api.post(path, {"reason": "again"}).status_code == 409
     assert api.delete(f"/api/bots/{bot_id}").status_code == 204
 
