@@ -46,14 +46,15 @@ def confirm_page(bot_id: int, verb: str) -> ResponseReturnValue:
 def bot_action(bot_id: int, verb: str) -> ResponseReturnValue:
     """Change what is wanted of a bot, then show again the page where the button was."""
     target = local_target()
-    asked, bot = _confirmation(bot_id, verb)
-    given = {**request.form.to_dict(), "next": target}
-    if "asked" in request.form:
-        wrong = _wrong(asked)
-        if wrong:
-            return _show(asked, bot, verb, given, wrong), 422
-    elif must_ask(bot, verb):  # the page that held the plain button was older than the position
-        return _show(asked, bot, verb, given), 409
+    if f'"{verb}"' in _ASKING:  # the others cost nothing: no page asks about them
+        asked, bot = _confirmation(bot_id, verb)
+        given = {**request.form.to_dict(), "next": target}
+        if "asked" in request.form:
+            wrong = _wrong(asked)
+            if wrong:
+                return _show(asked, bot, verb, given, wrong), 422
+        elif must_ask(bot, verb):  # the page that held the plain button was older than the position
+            return _show(asked, bot, verb, given), 409
     try:
         _once(bot_id, verb, (request.form.get("reason") or "").strip() or None)
     except FlotillaError as error:

@@ -305,3 +305,17 @@ def test_unknown_bots_and_verbs_are_not_there(page: Make, a_bot: Make):
 
     assert client.get("/bots/99/stop").status_code == 404
     assert send(client, f"/bots/{a_bot()}/explode").status_code == 404
+
+
+@pytest.mark.parametrize(("before", "verb", "after"), [("running", "pause", "paused"), ("paused", "resume", "running")])
+@pytest.mark.parametrize("form", [{}, {"asked": "1"}])
+def test_what_costs_nothing_is_done_without_asking(
+    page: Make, a_bot: Make, observe: Make, api: Any, before: str, verb: str, after: str, form: dict[str, str]
+):
+    bot_id = a_bot()
+    observe(bot_id, desired_state=before, status=before)
+
+    answer = send(page(), f"/bots/{bot_id}/{verb}", **form)
+
+    assert answer.status_code == 303
+    assert api.get(f"/api/bots/{bot_id}").json["desired_state"] == after
