@@ -44,15 +44,7 @@ from bots.utils.config_loader import ConfigLoader
 from bots.vitals import Vitals
 from shared.config import TradingConfig, parse_config
 from shared.errors import Refused
-from shared.events import (
-    Alert,
-    ConfigRejected,
-    OrderIntent,
-    Payload,
-    Position,
-    Ready,
-    Status,
-)
+from shared.events import Alert, ConfigRejected, OrderIntent, Payload, Position, Ready, Status
 from shared.states import BotState, DesiredState, Role, Side
 from shared.tickets import ControlDocument, RunTicket
 
@@ -127,7 +119,7 @@ class Live:
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._workers: list[asyncio.Task[None]] = []
         self._look: asyncio.Task[None] | None = None
-        self._ready = False
+        self._has_asked = self._ready = False
         self.ended_flat = False
         """Whether the run ended by itself, because nothing was left to guard."""
 
@@ -254,6 +246,8 @@ class Live:
         account = await self._until_it_answers("balances", lambda: self._exchange.account(self._trader.rules))
         self._on_account(account)
         questions = self._trader.unsettled()
+        self._has_asked = True
+        self._heed_halt()
         for question in questions:
             self._say_starting(f"reconciling order {question.client_order_id}")
             await self._executor.settle(question)
@@ -345,18 +339,19 @@ class Live:
     def _on_document(self, document: ControlDocument) -> None:
         if document.config_version != self._trader.config_version:
             self._take_config(document)
-        if self._wishes.take(document) and self._ready:
+        if self._wishes.take(document):
             self._take_control()
         self._show_status()
 
     def _look_at_halt_file(self) -> None:
-        if self._wishes.look_at_file() and self._ready:
+        if self._wishes.look_at_file():
             self._take_control()
             self._show_status()
 
     def _take_control(self) -> None:
-        if self.hands_over:
-            return  # the next run does
+        if self.hands_over or not self._ready:
+            self._heed_halt()  # the rest is for the next run, or for later
+            return
         self._obey()
         control = self._wishes.control
         if self._stopping.is_set():  # whoever wants it to run again starts it again
@@ -365,6 +360,12 @@ class Live:
             self.stop()
         else:
             self.feed(control)
+
+    def _heed_halt(self) -> None:
+        """A halt waits neither for answers about all orders nor for the next run: entries might fill meanwhile."""
+        control = self._wishes.control
+        if control.halted and self._has_asked:
+            self.feed(replace(control, desired=DesiredState.PAUSED))
 
     def _obey(self) -> None:
         for command in self._wishes.commands:

@@ -13,6 +13,7 @@ from shared.states import DesiredState
 from shared.tickets import Control, OneShot
 
 HOLDING = {"holding_time": 1000, "cooldown": 1000}
+RESTING = {"entry_order_type": "limit_maker", "entry_offset_ticks": 10_000, "maker_order_timeout": 1000}
 
 
 def is_open(position: dict[str, Any]) -> bool:
@@ -47,6 +48,26 @@ def test_a_halt_file_that_is_there_at_the_start_keeps_the_bot_from_entering(make
     assert bot.ledger()["orders"] == []
     assert bot.events("status")[-1] == {"status": "paused", "reason": "kill switch, by ann: odd fills"}
     assert bot.stop() == 0
+
+
+def test_a_halt_withdraws_entries_before_all_orders_have_been_asked_about(make_bot, simulator, tmp_path):
+    bot, file = make_bot(**RESTING), tmp_path / "halt"
+    bot.start()
+    bot.wait("order", lambda o: o["status"] == "new")
+    bot.kill()
+    simulator.fault("refuse", path="/api/v3/openOrders", method="GET", status=503, count=100_000)
+
+    bot.start(until=None, halt_file=str(file))
+    bot.wait("status", lambda s: "open orders" in str(s["reason"]))
+    file.touch()
+    bot.wait("position", lambda p: p["status"] == "cancelled" and p["exit_reason"] == "halted")
+
+    assert bot.events("halt")[-1]["halted"]
+    assert not bot.events("ready")
+    simulator.clear_faults()
+    bot.wait("ready")
+    assert bot.stop() == 0
+    bot.check_books()
 
 
 def test_a_bot_hands_its_position_over_whatever_on_stop_says(make_bot):

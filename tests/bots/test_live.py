@@ -15,6 +15,7 @@ import pytest
 
 from bots.core.candles import Candle
 from bots.core.messages import PlaceOrder
+from bots.core.order_manager import OrderManager
 from bots.core.predictor import Predictor
 from bots.core.strategy import Strategy
 from bots.core.trader import Trader
@@ -486,6 +487,28 @@ def test_a_stop_under_way_is_not_undone_by_the_server(stage):
             assert stage.live._trader.entry_hold == "stopped"
 
     stage.play(act)
+
+
+def test_a_halt_withdraws_entries_also_while_the_bot_hands_over(stage, monkeypatch, tmp_path):
+    file = tmp_path / "halt"
+    stage.ticket = replace(stage.ticket, halt_file=str(file))
+    stage.ticket.document.config.update(
+        entry_order_type="limit_maker", entry_offset_ticks=10_000, maker_order_timeout=1000
+    )
+
+    async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: any(o["status"] == "new" for o in stage.events("order")))
+        monkeypatch.setattr(OrderManager, "unanswered", 1)
+        stage.live.hand_over()
+        await stage.until(lambda: stage.events("status")[-1]["status"] == "stopping")
+        file.touch()
+        await stage.until(lambda: any(p["status"] == "cancelled" for p in stage.events("position")), 5)
+        assert not task.done()
+        monkeypatch.undo()
+
+    stage.play(act)
+
+    assert stage.events("halt")[-1]["halted"]
 
 
 def test_orders_that_belong_to_nothing_are_cancelled_at_the_start_and_others_left_alone(stage):
