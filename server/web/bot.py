@@ -84,10 +84,11 @@ def show_bot(bot_id: int, tab: str, *, typed: Typed | None = None) -> str:
     with read(engine()) as connection:
         page = _load(connection, bot_id, tab, caller().role)
         body = _tab_of(connection, page, typed)
-    table: tuple[tuple[chart.TableRow, ...], str] | None = None
+    table: chart.CandleTable | None = None
+    until = chart.time_of(request.args.get("until", ""))
     if is_table and tab in _WITH_CHART:
         with read(engine()) as connection:
-            table = chart.table_of(connection, page.seen, span)
+            table = chart.table_of(connection, page.seen, span, until)
     g.ribbon = bot_ribbon(page.seen.row.exchange, page.seen.row.mode)
     params: dict[str, Any] = {"bot": bot_id, "tab": tab}
     has_chart = tab in _WITH_CHART and typed is None

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, select
 from server.storage.models import BotRun, Event, TradingOrder
 from server.web.bot_read import BotSeen
 from server.web.bot_view import cpu_percent, is_silent
-from server.web.formats import Pnl, clock, duration, money, pnl, price
+from server.web.formats import Pnl, clock, duration, exact_price, money, pnl, price
 from shared.states import OrderState, PositionState
 from shared.units import ZERO, plain
 
@@ -49,6 +49,7 @@ class OrderRow:
     filled: str
     price: str
     average: str
+    average_exact: str
     reason: str
 
 
@@ -76,6 +77,7 @@ def _order(row: Row[Any], leg: Mapping[str, Any]) -> OrderRow:
         filled=plain(done),
         price="at market" if leg.get("price") is None else price(_decimal(leg["price"])),
         average=price(quote_done / done) if done else "–",
+        average_exact=exact_price(quote_done / done) if done else "",
         reason=str(leg.get("reason") or "").replace("_", " "),
     )
 
@@ -95,7 +97,9 @@ class ClosedRow:
     closed_ms: int
     quantity: str
     entry: str
+    entry_exact: str
     exit: str
+    exit_exact: str
     pnl: Pnl
     percent: str
     fees: str
@@ -146,7 +150,9 @@ def _closed(row: Row[Any]) -> ClosedRow:
         closed_ms=closed_ms,
         quantity=plain(row.quantity),
         entry="–" if row.entry_price is None else price(row.entry_price),
+        entry_exact=exact_price(row.entry_price),
         exit="–" if row.exit_price is None else price(row.exit_price),
+        exit_exact=exact_price(row.exit_price),
         pnl=pnl(row.pnl if row.pnl is not None else ZERO),
         percent=percent,
         fees=money(row.fees),

@@ -29,7 +29,7 @@ from server.web.shell import web
 from shared.errors import FlotillaError
 from shared.intervals import INTERVAL_MS
 from shared.states import PositionState, Side
-from shared.units import ZERO, plain
+from shared.units import ZERO, exact, plain
 
 INTERVALS: Final = ("1s", "1m", "5m")
 RANGES: Final = {"30m": 1_800_000, "2h": 7_200_000, "8h": 28_800_000, "1d": 86_400_000}
@@ -80,7 +80,19 @@ class TableRow:
     low: str
     close: str
     volume: str
+    score: str
     did: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandleTable:
+    """The chart as a table, newest first. *why_none* says why there is no row; *older* is where the next page ends."""
+
+    rows: tuple[TableRow, ...] = ()
+    why_none: str = ""
+    words: str = ""
+    older: int | None = None
+    lines: tuple[str, ...] = ()
 
 
 @web.get("/bots/<int(max=2147483647):bot_id>/chart")
@@ -89,8 +101,7 @@ class TableRow:
 def chart_data(bot_id: int) -> Response:
     """Candles and marks for the script; with ``before`` (UTC ms) those that open before it."""
     span = span_of(request.args.get("i", ""), request.args.get("r", ""))
-    text = request.args.get("before", "")
-    before = int(text) if text.isascii() and text.isdigit() and len(text) < 15 else None
+    before = time_of(request.args.get("before", ""))
     with read(engine()) as connection:
         bot = any_bot_row(connection, bot_id)
     try:
@@ -103,6 +114,11 @@ def chart_data(bot_id: int) -> Response:
     with read(engine()) as connection:
         found = marks_of(connection, bot, bars, before)
     return jsonify({"bars": [bar_row(bar) for bar in bars], **found})
+
+
+def time_of(text: str) -> int | None:
+    """A time in an address (UTC ms); None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 15 else None
 
 
 def _no_candles(words: str, status: int, retry_s: int | None = None) -> Response:
@@ -261,30 +277,57 @@ def live_data(connection: Connection, seen: BotSeen, interval: str) -> dict[str,
 # The same as a table
 
 
-def table_of(connection: Connection, seen: BotSeen, span: Span) -> tuple[tuple[TableRow, ...], str]:
-    """The newest candles, newest first, with what the bot did in each; and why there are none."""
-    bot = seen.row
+def table_of(connection: Connection, seen: BotSeen, span: Span, before_ms: int | None) -> CandleTable:
+    """A page of candles that open before a time (None: the newest), with what the bot did in each."""
+    bot, limit = seen.row, min(span.wanted, TABLE_ROWS)
+    lines = tuple(
+        f"{line['title'] or line['kind']} {price(exact(line['price']))}" for line in lines_of(connection, bot.id)
+    )
     try:
-        bars = market().candles(bot.exchange, bot.symbol, span.interval, limit=min(span.wanted, TABLE_ROWS))
+        bars = market().candles(bot.exchange, bot.symbol, span.interval, limit=limit, before_ms=before_ms)
     except ExchangeSilent as silence:
-        return (), no_candles_text(silence.since_ms)
+        return CandleTable(why_none=no_candles_text(silence.since_ms), lines=lines)
     except FlotillaError as error:
-        return (), error.message
+        return CandleTable(why_none=error.message, lines=lines)
     if not bars:
-        return (), "The exchange has no candles of this market yet."
-    marks = marks_of(connection, bot, bars, None)
+        return CandleTable(why_none="The exchange has no candles of this market from that time.", lines=lines)
+    scores, did = _by_candle(connection, bot, bars, span, before_ms)
+    which = "The newest" if before_ms is None else "These"
+    return CandleTable(
+        rows=tuple(_table_row(bar, scores, did) for bar in reversed(bars)),
+        words=f"{which} {len(bars):,} of {span.wanted:,} candles in {RANGE_WORDS[span.range]}."
+        if before_ms is None and span.wanted > len(bars)
+        else f"{which} {len(bars):,} candles.",
+        older=bars[0].open_ms if len(bars) == limit else None,
+        lines=lines,
+    )
+
+
+def _by_candle(
+    connection: Connection, bot: Row[Any], bars: Sequence[Bar], span: Span, before_ms: int | None
+) -> tuple[dict[int, str], dict[int, list[str]]]:
+    """The last score and all that the bot did, by the candle in which it was."""
+    marks = marks_of(connection, bot, bars, before_ms)
+    scores: dict[int, str] = {}
+    for at, score, *threshold in marks["scores"]:
+        scores[_candle_of(int(at), span)] = f"{score:.3g}" + (f" of {threshold[0]:.3g}" if threshold else "")
     did: dict[int, list[str]] = {}
     for trade in marks["trades"]:
-        at = trade["time"] // span.interval_ms * span.interval_ms
         result = f", {trade['pnl']}" if "pnl" in trade else ""
-        worth = "" if trade["price"] is None else f" @ {price(Decimal(repr(trade['price'])))}"
-        did.setdefault(at, []).append(f"{trade['side']} {trade['quantity']}{worth}{result}")
+        worth = "" if trade["price"] is None else f" @ {price(exact(trade['price']))}"
+        did.setdefault(_candle_of(trade["time"], span), []).append(
+            f"{trade['side']} {trade['quantity']}{worth}{result}"
+        )
     for mark in marks["marks"]:
-        did.setdefault(mark["time"] // span.interval_ms * span.interval_ms, []).append(f"config {mark['text']}")
-    return tuple(_table_row(bar, did) for bar in reversed(bars)), ""
+        did.setdefault(_candle_of(mark["time"], span), []).append(f"config {mark['text']}")
+    return scores, did
 
 
-def _table_row(bar: Bar, did: Mapping[int, Sequence[str]]) -> TableRow:
+def _candle_of(at_ms: int, span: Span) -> int:
+    return at_ms // span.interval_ms * span.interval_ms
+
+
+def _table_row(bar: Bar, scores: Mapping[int, str], did: Mapping[int, Sequence[str]]) -> TableRow:
     return TableRow(
         open_ms=bar.open_ms,
         open=price(bar.open),
@@ -292,5 +335,6 @@ def _table_row(bar: Bar, did: Mapping[int, Sequence[str]]) -> TableRow:
         low=price(bar.low),
         close=price(bar.close),
         volume=plain(bar.volume),
+        score=scores.get(bar.open_ms, ""),
         did="; ".join(did.get(bar.open_ms, ())),
     )

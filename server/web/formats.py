@@ -9,6 +9,8 @@ from server.storage.times import iso
 from shared.units import ZERO, plain
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "EUR", "USD", "BTC", "ETH", "BNB")
+_MOST_DECIMALS = 8
+_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +56,20 @@ def money(amount: Decimal) -> str:
 
 
 def price(amount: Decimal) -> str:
-    """A price with as many decimals as its size needs: ``97,288.00``, ``0.7123``."""
-    decimals = 2 if amount >= 100 else 4 if amount >= Decimal("0.1") else 8
-    return f"{amount:,.{decimals}f}"
+    """A price with its own decimals, and at least as many as its size needs: ``97,288.00``, ``0.38127``.
+
+    What has more than an exchange has was computed, such as an average: six digits that count are shown of it.
+    """
+    size = 2 if amount >= 100 else 4 if amount >= Decimal("0.1") else 8
+    own = len(plain(amount).partition(".")[2])
+    if own > _MOST_DECIMALS:
+        own = max(0, _DIGITS - 1 - amount.adjusted())
+    return f"{amount:,.{max(size, own)}f}"
+
+
+def exact_price(amount: Decimal | None) -> str:
+    """Every digit, for a title; empty where there is no price."""
+    return "" if amount is None else plain(amount)
 
 
 def duration(ms: int) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import Row
 
 from server.storage.search import Wanted, day_after_ms, day_ms
 from server.storage.times import iso
-from server.web.formats import Pnl, duration, money, place_of, pnl, price, split_symbol
+from server.web.formats import Pnl, duration, exact_price, money, place_of, pnl, price, split_symbol
 from shared.states import OrderState, PositionState, Role, Side
 from shared.units import ZERO, plain
 
@@ -132,7 +132,9 @@ class PositionLine:
     badge: tuple[str, str]
     quantity: str
     entry: str
+    entry_exact: str
     exit: str
+    exit_exact: str
     is_bought: bool
     opened_ms: int
     held: str
@@ -161,7 +163,9 @@ def position_line(row: Row[Any]) -> PositionLine:
         badge=BADGES[PositionState(row.status)],
         quantity="–" if wanted is None else plain(wanted),
         entry="–" if limit is None else price(limit),
+        entry_exact=exact_price(limit),
         exit="–" if row.exit_price is None else price(row.exit_price),
+        exit_exact=exact_price(row.exit_price),
         is_bought=is_bought,
         opened_ms=row.opened_ms,
         held=lasted and f"{'held' if is_bought else 'waited'} {lasted}",
@@ -190,6 +194,7 @@ class FillLine:
     base: str
     quote: str
     price: str
+    price_exact: str
     quantity: str
     worth: str
     fee: str
@@ -219,6 +224,7 @@ def fill_line(row: Row[Any]) -> FillLine:
         base=base,
         quote=quote,
         price=price(row.price),
+        price_exact=exact_price(row.price),
         quantity=plain(row.quantity),
         worth=money(row.price * row.quantity),
         fee=money(row.fee),

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, insert, update
 
+from server.market import Bar, Market
 from server.storage.engine import write
 from server.storage.models import Bot, BotRun, Event, Fill
 from server.storage.times import day_of, now_ms
 from server.web import chart
 from server.web.bot import TABS
 from server.web.bot_log import marked
+from server.web.formats import price
 
 Make = Callable[..., Any]
 LEG = {
@@ -387,6 +389,45 @@ def test_while_the_exchange_is_silent_the_chart_says_so_and_the_rest_is_there(pa
     html = client.get(f"/bots/{bot_id}?view=table").text
     assert "No candles: the exchange does not answer since" in html
     assert "Open position" in html
+
+
+def test_the_table_says_how_much_it_shows_and_goes_on_to_older_candles_scores_and_lines(
+    page: Make, a_running_bot: Make, a_position: Make, an_event: Make, monkeypatch: pytest.MonkeyPatch
+):
+    bot_id, client = a_running_bot(), page()
+    a_position(bot_id, entry_price=Decimal("0.38127"), document={"target_price": "0.38131", "legs": []})
+    an_event(bot_id, 1, "signal", decision_ms=90_000_000 + 30_000, score=0.71, threshold=0.6)
+
+    def candles(_self: Any, _exchange: str, _symbol: str, _interval: str, *, limit: int, before_ms: int | None) -> Any:
+        first = (before_ms or 97_200_000) - limit * 60_000
+        one = Decimal("0.38127")
+        return tuple(
+            Bar(open_ms=first + n * 60_000, open=one, high=one, low=one, close=one, volume=one, is_closed=True)
+            for n in range(limit)
+        )
+
+    monkeypatch.setattr(Market, "candles", candles)
+    newest = client.get(f"/bots/{bot_id}?view=table&r=1d").text
+    older = client.get(f"/bots/{bot_id}?view=table&r=1d&until={97_200_000 - 120 * 60_000}").text
+
+    assert "The newest 120 of 1,440 candles in 1 d." in newest
+    assert "target +0.01 % 0.38131" in newest
+    assert "until=90000000" in newest
+    assert "01-02 00:59" in older
+    assert "01-02 01:00" not in older
+    assert "0.71 of 0.6" in client.get(f"/bots/{bot_id}?view=table&until={90_000_000 + 60_000}").text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("97288", "97,288.00"), ("0.38127", "0.38127"), ("0.38131", "0.38131"), ("0.7123", "0.7123"),
+        ("0.00001234", "0.00001234"), ("3388.105", "3,388.105"), ("0.381293333333333333", "0.381293"),
+        ("67300.1266666666666", "67,300.13"), ("0", "0.00000000"),
+    ],
+)  # fmt: skip
+def test_a_price_keeps_the_digits_that_its_exchange_has(amount: str, text: str):
+    assert price(Decimal(amount)) == text
 
 
 def test_unknown_values_in_the_address_are_the_usual_page(page: Make, a_running_bot: Make):
