@@ -34,7 +34,8 @@ _WHAT_TO_DO = {
     "csrf": "The form was too old, or another site sent it. Nothing was changed. Open the page again and repeat.",
     403: "Nothing was changed. An admin can give you another role.",
     405: "Nothing was changed. Open the page itself, and use its buttons.",
-    413: "Nothing was kept. A model file may have 100 MB, everything else 1 MB.",
+    413: "Nothing was kept. A model file may have 100 MB, everything else 1 MB. Your browser’s Back shows the form "
+    "with what you typed: choose a smaller file, or shorten the text, and send it again.",
     429: "Nothing was changed. Wait a minute, then try again.",
     500: "The bots are other processes: they go on, and open positions stay guarded. What you asked for may or may not "
     "be done: look before you repeat it.",
@@ -68,6 +69,7 @@ def _page(status: int, error: dict[str, Any]) -> str:
         "heading": _HEADINGS.get(status, "Not possible"),
         "message": _message(status, error),
         "fields": error["fields"],
+        "back": ("/models#upload", "To the upload form") if status == 413 and request.path == "/models" else None,
         "todo": _WHAT_TO_DO.get(error["code"]) or _WHAT_TO_DO.get(status),
     }
     try:

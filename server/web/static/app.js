@@ -272,6 +272,15 @@
   }
   window.addEventListener("pageshow", () => { for (const button of [...busy.keys()]) free(button); });
 
+  // A file that is too large is said beside its field before anything is sent, so that nothing typed is lost.
+  document.addEventListener("change", (event) => {
+    const input = event.target;
+    if (!input.matches?.("input[type=file][data-most]")) return;
+    const size = input.files[0]?.size || 0, most = Number(input.dataset.most), mb = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
+    input.setCustomValidity(size > most ? `This file has ${mb(size)} MB; at most ${mb(most)} MB are taken. Choose another one.` : "");
+    input.reportValidity();
+  });
+
   // --- dialogs: a confirmation page shown over this one ----------------------------------------------------------------
 
   let opener = null;

@@ -208,6 +208,8 @@ def test_a_file_above_the_limit_is_a_413_page(page: Make, monkeypatch: pytest.Mo
 
     assert (answer.status_code, answer.mimetype) == (413, "text/html")
     assert "A model file may have 100 MB" in answer.text
+    assert "Back shows the form with what you typed" in answer.text
+    assert 'href="/models#upload"' in answer.text
 
 
 def test_an_upload_without_the_forms_token_is_not_looked_at(page: Make, api: Any, model_text: bytes):
