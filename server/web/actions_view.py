@@ -13,6 +13,7 @@ from server.security.roles import Role
 from server.storage.remote_runs import is_lost
 from server.web.formats import Pnl, duration, money, pnl, price, split_symbol
 from server.web.holdings import Holding
+from server.web.observed import STALE_MS
 from server.web.shell import place_of
 from shared.states import BotState, DesiredState
 from shared.units import plain
@@ -43,6 +44,7 @@ class Fact:
     text: str = ""
     amount: Pnl | None = None
     unit: str = ""
+    is_old: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +74,18 @@ class Confirmation:
     hint: str = ""
 
 
-def actions_of(bot: Mapping[str, Any], role: str) -> dict[str, Action]:
+def actions_of(bot: Mapping[str, Any], role: str, *, is_latched: bool) -> dict[str, Action]:
     """All buttons of *bot* (the API's document) by verb, in the order in which a page shows them.
 
-    Where another host may still run the bot, the button in the place of ``start`` is that for ``take-over``.
+    *is_latched*: the kill switch is set. Where another host may still run the bot, the button in the place of ``start``
+    is that for ``take-over``.
     """
     status, desired = BotState(bot["status"]), DesiredState(bot["desired_state"])
     held, halted = bot["open_positions"], bot["halted"]
     why = {
-        "start": _start_not(status, desired, halted),
+        "start": _start_not(status, desired, halted, is_latched),
         "pause": "Stopped: there is nothing to pause" if desired is DesiredState.STOPPED else None,
-        "resume": "Halted: release it first, with a reason" if halted else None,
+        "resume": _held_back(halted, is_latched),
         "stop": _stop_not(status, desired),
         "restart": "Stopped: start it" if desired is DesiredState.STOPPED else None,
         "close-positions": None if held else "It holds no position",
@@ -139,9 +142,15 @@ _LOOKS = {
 }
 
 
-def _start_not(status: BotState, desired: DesiredState, halted: bool) -> str | None:
-    if halted:
-        return "Halted: release it first, with a reason"
+def _held_back(halted: bool, is_latched: bool) -> str | None:
+    if is_latched:
+        return "The kill switch is set: release that first, with a reason"
+    return "Halted: release it first, with a reason" if halted else None
+
+
+def _start_not(status: BotState, desired: DesiredState, halted: bool, is_latched: bool) -> str | None:
+    if halted or is_latched:
+        return _held_back(halted, is_latched)
     if desired is not DesiredState.STOPPED and status not in _AT_REST:
         return "Already started"
     return None
@@ -225,19 +234,17 @@ _WORDS = {
 
 def _facts(bot: Mapping[str, Any], holding: Holding, heartbeat_age_ms: int | None) -> tuple[Fact, ...]:
     base, quote = split_symbol(bot["symbol"])
-    facts = [Fact(label="Position", text=_position(holding, base, quote))]
+    is_old = heartbeat_age_ms is None or heartbeat_age_ms > STALE_MS
+    facts = [Fact(label="Position", text=_position(holding, base, quote), is_old=is_old and holding.active > 0)]
     if holding.active:
-        known = holding.unrealised is not None
         facts.append(
-            Fact(label="Unrealised", amount=pnl(holding.unrealised), unit=quote)
-            if known and holding.unrealised is not None
+            Fact(label="Unrealised", amount=pnl(holding.unrealised), unit=quote, is_old=is_old)
+            if holding.unrealised is not None
             else Fact(label="Unrealised", text="not reported")
         )
     facts.append(Fact(label="Open orders", text=_orders(holding)))
-    if bot["status"] != BotState.STOPPED:
-        age = "none: no heartbeat yet" if heartbeat_age_ms is None else f"{duration(heartbeat_age_ms)} old"
-        facts.append(Fact(label="Figures are", text=age))
-    return tuple(facts)
+    age = "none: no heartbeat yet" if heartbeat_age_ms is None else f"{duration(heartbeat_age_ms)} old"
+    return (*facts, Fact(label="Figures are", text=age))
 
 
 def _position(holding: Holding, base: str, quote: str) -> str:

@@ -17,7 +17,7 @@ from server.web.actions import in_words, local_target, perform
 from server.web.fleet_load import MAX_BOTS, load_fleet
 from server.web.fleet_view import Seen
 from server.web.selection import BATCH, Impact, impact
-from server.web.shell import web
+from server.web.shell import halt_words, web
 from shared.errors import FlotillaError
 
 _VERBS = ", ".join(f'"{verb}"' for verb in BATCH)
@@ -31,30 +31,30 @@ def selected_page() -> ResponseReturnValue:
     verb = request.args.get("verb", "")
     if verb not in BATCH:
         return redirect(url_for("web.fleet_page"), 303)
-    selected = _selected(request.args.getlist("bot"))
+    selected, is_latched = _selected(request.args.getlist("bot"))
     if not selected:
         flash(f"No bot was selected, so there is nothing to {verb}. Tick the boxes on the left first.")
         return redirect(local_target(), 303)
-    return _ask(impact(selected, verb, caller().role), local_target())
+    return _ask(impact(selected, verb, caller().role, is_latched=is_latched), local_target())
 
 
 @web.post(f"/fleet/<any({_VERBS}):verb>")
 @needs(Role.TRADER)
 def batch_action(verb: str) -> ResponseReturnValue:
     """Ask the verb of each selected bot that it changes; those that refuse are named."""
-    selected = _selected(request.form.getlist("bot"))
-    found = impact(selected, verb, caller().role)
+    selected, is_latched = _selected(request.form.getlist("bot"))
+    found = impact(selected, verb, caller().role, is_latched=is_latched)
     target = local_target()
-    typed = request.form.get("typed", "").strip().lower()
-    if found.typed and typed != found.typed:
-        return _ask(found, target, wrong=f"Type {found.typed} to confirm: real money is among them."), 422
+    typed = request.form.get("typed", "")
+    if found.typed and typed.strip().lower() != found.typed:
+        return _ask(found, target, wrong=f"Type {found.typed} to confirm: real money is among them.", typed=typed), 422
     refused: list[str] = []
 
     def act(connection: Connection) -> tuple[dict[str, Any], int]:
         for bot in found.affected:
             if bot.why_not is None:
                 try:
-                    perform(connection, bot.id, verb, (request.form.get("reason") or "").strip()[:500] or None)
+                    perform(connection, bot.id, verb, None)
                 except FlotillaError as error:
                     refused.append(f"{bot.name}: {in_words(error)}")
         return {}, 303
@@ -70,12 +70,14 @@ def batch_action(verb: str) -> ResponseReturnValue:
     return redirect(target, 303)
 
 
-def _ask(found: Impact, target: str, wrong: str = "") -> str:
-    return render_template("selected.html", impact=found, target=target, wrong=wrong, key=secrets.token_urlsafe(16))
+def _ask(found: Impact, target: str, wrong: str = "", typed: str = "") -> str:
+    key = request.form.get("key") or secrets.token_urlsafe(16)
+    return render_template("selected.html", impact=found, target=target, wrong=wrong, typed=typed, key=key)
 
 
-def _selected(ids: list[str]) -> list[Seen]:
+def _selected(ids: list[str]) -> tuple[list[Seen], bool]:
+    """The bots with these ids by name, and whether the kill switch is set."""
     wanted = {int(text) for text in ids[:MAX_BOTS] if text.isascii() and text.isdigit()}
     with read(engine()) as connection:
-        fleet = load_fleet(connection, now_ms())
-    return sorted((seen for seen in fleet if seen.id in wanted), key=lambda seen: seen.bot["name"].lower())
+        fleet, is_latched = load_fleet(connection, now_ms()), bool(halt_words(connection))
+    return sorted((seen for seen in fleet if seen.id in wanted), key=lambda seen: seen.bot["name"].lower()), is_latched

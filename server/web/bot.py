@@ -19,10 +19,10 @@ from server.web import bot_log, bot_tabs, chart
 from server.web.actions_view import Action, actions_of
 from server.web.bot_config import ConfigTab, Typed, ack_of, config_tab
 from server.web.bot_read import BotSeen, life_of, load_bot
-from server.web.bot_view import Head, Kpi, OpenPosition, head_of, is_silent, kpis_of, positions_of, unrealised_of
+from server.web.bot_view import Head, Kpi, OpenPosition, head_of, kpis_of, positions_of, unrealised_of
 from server.web.formats import Pnl, pnl, split_symbol
 from server.web.live import Drawing, LiveRequest, live_view
-from server.web.shell import bot_ribbon, web
+from server.web.shell import bot_ribbon, halt_words, web
 from shared.units import ZERO
 
 TABS = {
@@ -65,7 +65,7 @@ class BotPage:
     here: str
     base: str
     quote: str
-    is_silent: bool
+    role: str
     newest_event: int
 
 
@@ -128,13 +128,13 @@ def _load(connection: Connection, bot_id: int, tab: str, role: str) -> BotPage:
         held=positions_of(seen, life) if has_positions else (),
         held_count=seen.document["open_positions"],
         unrealised=pnl(sum(gains, ZERO)) if gains else None,
-        actions={} if seen.is_archived else actions_of(seen.document, role),
+        actions={} if seen.is_archived else actions_of(seen.document, role, is_latched=bool(halt_words(connection))),
         tabs=_tabs(seen, tab),
         tab=tab,
         here=f"/bots/{bot_id}" + ("" if tab == "position" else f"?tab={tab}"),
         base=base or "base",
         quote=quote or "quote",
-        is_silent=is_silent(seen),
+        role=role,
         newest_event=newest,
     )
 

@@ -75,6 +75,7 @@ def _ask(bot_id: int, order_id: int, wrong: str = "") -> str:
         quote=split_symbol(seen.row.symbol)[1],
         orders=sum(leg.get("status") in ("new", "partially_filled") for leg in row.document.get("legs", [])),
         beat_ms=seen.row.heartbeat_ms,
+        is_old=seen.old_ms is not None,
         place=place,
         wrong=wrong,
         given=request.form,

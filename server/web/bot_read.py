@@ -11,9 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from server.storage import queries
-from server.storage.figures import max_drawdown
+from server.storage.figures import allocated, max_drawdown
 from server.storage.models import Bot, BotRun, Event, Fill, TradingOrder, TradingStats
 from server.storage.times import day_of, now_ms
+from server.web.cpu_share import cpu_shares
+from server.web.observed import Observed, is_old, observed
 from shared.errors import NotFound
 from shared.units import ZERO
 
@@ -37,7 +39,8 @@ class Totals:
 class BotSeen:
     """One bot as it stands. *document* is the API's, *config* the newest; *held* are its open positions, newest first.
 
-    *beat* is the last heartbeat, *beat_before* an earlier one of the same run; *offset_ms* is wall clock − market time.
+    *beat* is the last heartbeat, *cpu_pct* its share of one core over the last minute; *offset_ms* is wall clock −
+    market time.
     *drawdown*: in quote, and as a fraction of the peak (None where nothing is allocated).
     """
 
@@ -50,7 +53,8 @@ class BotSeen:
     total: Totals
     drawdown: tuple[Decimal, float | None]
     beat: Mapping[str, Any]
-    beat_before: tuple[int, Mapping[str, Any]] | None
+    observed: Observed
+    cpu_pct: float | None
     offset_ms: int
     now: int
 
@@ -58,6 +62,11 @@ class BotSeen:
     def is_archived(self) -> bool:
         """It was taken out of the fleet; its history stays."""
         return self.row.archived_ms is not None
+
+    @property
+    def old_ms(self) -> int | None:
+        """Of when the last price is, if that is old, whatever state the bot is in; else None."""
+        return self.row.heartbeat_ms if is_old(self.row.heartbeat_ms, self.now) else None
 
     @property
     def last_price(self) -> Decimal | None:
@@ -93,7 +102,8 @@ def load_bot(connection: Connection, bot_id: int) -> BotSeen:
         total=_totals(days),
         drawdown=_drawdown(connection, bot_id, config, sum(day.trades for day in days)),
         beat=row.heartbeat or {},
-        beat_before=_beat_before(connection, row),
+        observed=observed(row.status, row.desired_state, row.status_since_ms, row.heartbeat_ms, now),
+        cpu_pct=cpu_shares(connection, [row]).get(row.id),
         offset_ms=offset,
         now=now,
     )
@@ -136,19 +146,6 @@ def _newest_run(connection: Connection, bot: Row[Any]) -> Row[Any] | None:
     ).first()
 
 
-def _beat_before(connection: Connection, bot: Row[Any]) -> tuple[int, Mapping[str, Any]] | None:
-    if bot.heartbeat_ms is None or bot.run_id is None:
-        return None
-    beats = connection.execute(
-        select(Event.ts, Event.run_id, Event.data)
-        .where(Event.bot_id == bot.id, Event.type == "heartbeat")
-        .order_by(Event.id.desc())
-        .limit(2)
-    )
-    older = [b for b in beats if b.run_id == bot.run_id and b.ts < bot.heartbeat_ms]
-    return (older[0].ts, older[0].data) if older else None
-
-
 def _totals(days: Sequence[Row[Any]]) -> Totals:
     return Totals(
         trades=sum(day.trades for day in days),
@@ -166,7 +163,7 @@ _drawdowns_lock = threading.Lock()
 def _drawdown(
     connection: Connection, bot_id: int, config: Mapping[str, Any], trades: int
 ) -> tuple[Decimal, float | None]:
-    base = Decimal(str(config.get("capital_per_trade") or 0)) * int(config.get("max_positions") or 1)
+    base = allocated(dict(config))
     place, state = (str(connection.engine.url), bot_id), (trades, base)
     known = _drawdowns.get(place)
     if known is not None and known[0] == state:

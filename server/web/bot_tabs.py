@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Row, select
 
 from server.storage.models import BotRun, Event, TradingOrder
 from server.web.bot_read import BotSeen
-from server.web.bot_view import cpu_percent, is_silent
 from server.web.formats import Pnl, clock, duration, exact_price, money, pnl, price
 from shared.states import OrderState, PositionState
 from shared.units import ZERO, plain
@@ -332,9 +331,9 @@ def health_of(seen: BotSeen) -> Health:
     beat, row = seen.beat, seen.row
     if row.heartbeat_ms is None:
         return Health(facts=(), errors=(), streams=(), has_run=False)
-    lag, cpu = beat.get("loop_lag_ms"), cpu_percent(seen)
+    lag, cpu = beat.get("loop_lag_ms"), seen.cpu_pct
     facts = [
-        HealthFact(label="Heartbeat", value="", limit="30 s", age_ms=row.heartbeat_ms, is_bad=is_silent(seen)),
+        HealthFact(label="Heartbeat", value="", limit="30 s", age_ms=row.heartbeat_ms, is_bad=seen.observed.is_silent),
         HealthFact(label="Decision latency, median", value=_micros(beat.get("latency_p50_us"))),
         HealthFact(label="Decision latency, 99 of 100", value=_micros(beat.get("latency_p99_us"))),
         HealthFact(

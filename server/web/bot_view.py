@@ -14,24 +14,13 @@ from sqlalchemy import Row
 
 from server.web.bot_read import BotSeen, Totals
 from server.web.formats import Pnl, clock, duration, money, pnl, price, split_symbol
+from server.web.observed import STALE_MS
 from server.web.shell import place_of
 from shared.intervals import INTERVAL_MS
-from shared.states import BotState, DesiredState, OrderState, PositionState
+from shared.states import OrderState, PositionState
 from shared.units import ZERO, plain
 
-STALE_MS = 30_000
 _DECISION_LATE = 3
-_ICONS = {
-    BotState.STOPPED: "off",
-    BotState.STARTING: "spin",
-    BotState.RUNNING: "play",
-    BotState.PAUSED: "pause",
-    BotState.STOPPING: "spin",
-    BotState.ERROR: "alert",
-}
-_MOVING = {BotState.STARTING, BotState.STOPPING}
-_ALIVE = {BotState.RUNNING, BotState.PAUSED}
-_FULFILLED = {DesiredState.RUNNING: BotState.RUNNING, DesiredState.PAUSED: BotState.PAUSED}
 _PLACES = {"simulator": "simulator", "binance": "Binance", "binance_testnet": "Binance testnet"}
 
 
@@ -115,23 +104,21 @@ class OpenPosition:
 
 def head_of(seen: BotSeen, strategy_name: str) -> Head:
     """The title, the state and the line under it."""
-    row, status, desired = seen.row, BotState(seen.row.status), DesiredState(seen.row.desired_state)
-    is_stale = is_silent(seen)
-    fulfilled = status is _FULFILLED.get(desired, BotState.STOPPED)
+    row, state = seen.row, seen.observed
     decides = seen.config.get("signal_interval")
     every = f"every {decides} s" if decides else f"on each {row.interval} bar"
     line = [row.symbol, strategy_name, _PLACES.get(row.exchange, row.exchange), f"decides {every}"]
     return Head(
         id=row.id,
         name=row.name,
-        pill="stale" if is_stale else status.value,
-        label=status.value.capitalize() + ("?" if is_stale else ""),
-        icon=_ICONS[status],
-        spins=status in _MOVING,
+        pill=state.pill,
+        label=state.label,
+        icon=state.icon,
+        spins=state.spins,
         since_ms=row.status_since_ms,
         reason=None if row.halted and row.status_reason == "halted" else row.status_reason,
-        wanted=None if fulfilled or seen.is_archived else desired.value,
-        observed=status.value,
+        wanted=None if seen.is_archived else state.wanted,
+        observed=state.status.value,
         halted=(row.halt_reason or "halted") if row.halted and not seen.is_archived else None,
         place=place_of(row.exchange, row.mode),
         line=" · ".join(line),
@@ -140,12 +127,6 @@ def head_of(seen: BotSeen, strategy_name: str) -> Head:
         tags=tuple(row.tags),
         archived_ms=row.archived_ms,
     )
-
-
-def is_silent(seen: BotSeen) -> bool:
-    """It should give signs of life and does not."""
-    age = None if seen.row.heartbeat_ms is None else seen.now - seen.row.heartbeat_ms
-    return BotState(seen.row.status) in _ALIVE and (age is None or age > STALE_MS)
 
 
 def _running_since(seen: BotSeen) -> str:
@@ -165,7 +146,7 @@ def _running_since(seen: BotSeen) -> str:
 def kpis_of(seen: BotSeen) -> tuple[Kpi, ...]:
     """The six figures of the strip."""
     quote = split_symbol(seen.row.symbol)[1]
-    old = is_silent(seen)
+    old = seen.observed.is_silent
     return (
         Kpi(title="PnL today, net", amount=pnl(seen.today.pnl), unit=quote, sub=_trades(seen.today), is_old=old),
         Kpi(
@@ -209,11 +190,14 @@ def _loss_kpi(seen: BotSeen, quote: str) -> Kpi:
         return Kpi(title="Daily loss left", text="no limit", sub="set one under Config")
     limit = Decimal(str(text))
     unrealised = Decimal(str(seen.beat.get("unrealised_pnl") or 0)) if seen.held else ZERO
+    is_old = seen.old_ms is not None and unrealised != ZERO
     left = max(ZERO, limit + min(ZERO, seen.today.pnl + unrealised))
     used = float((limit - left) / limit * 100) if limit else 100.0
     css = "f-bad" if left == ZERO else "f-warn" if used >= 75 else "f-ink"
     sub = f"of {money(limit)} · resets 00:00 UTC" if left else f"of {money(limit)}: no entries until 00:00 UTC"
-    return Kpi(title="Daily loss left", text=money(left), unit=quote, sub=sub, meter=used or None, meter_css=css)
+    return Kpi(
+        title="Daily loss left", text=money(left), unit=quote, sub=sub, meter=used or None, meter_css=css, is_old=is_old
+    )
 
 
 def _decision_kpi(seen: BotSeen) -> Kpi:
@@ -228,13 +212,12 @@ def _decision_kpi(seen: BotSeen) -> Kpi:
     sub = f"best {best:.3g}, needs {needs:g}" if has_score else f"{taken:,} taken, {above:,} to enter"
     step = 1000 * int(seen.config.get("signal_interval") or INTERVAL_MS.get(seen.row.interval, 1000) // 1000)
     at = decided + (seen.offset_ms if abs(seen.offset_ms) > 10_000 else 0)
-    alive = BotState(seen.row.status) in _ALIVE
     return Kpi(
         title="Last decision",
         age_ms=at,
         unit="ago",
         sub=sub,
-        is_old=alive and seen.now - at > max(STALE_MS, _DECISION_LATE * step),
+        is_old=seen.observed.speaks and seen.now - at > max(STALE_MS, _DECISION_LATE * step),
     )
 
 
@@ -242,21 +225,16 @@ def _heartbeat_kpi(seen: BotSeen) -> Kpi:
     if seen.row.heartbeat_ms is None:
         return Kpi(title="Heartbeat", text="none", sub="" if seen.is_archived else "no run has reported yet")
     rss = seen.row.rss_mib
-    cpu = cpu_percent(seen)
+    cpu = seen.cpu_pct
     words = [] if rss is None else [f"{rss:.0f} MiB"]
     words += [] if cpu is None else [f"{cpu:.1f} % CPU"]
     return Kpi(
-        title="Heartbeat", age_ms=seen.row.heartbeat_ms, unit="ago", sub=" · ".join(words), is_old=is_silent(seen)
+        title="Heartbeat",
+        age_ms=seen.row.heartbeat_ms,
+        unit="ago",
+        sub=" · ".join(words),
+        is_old=seen.observed.is_silent,
     )
-
-
-def cpu_percent(seen: BotSeen) -> float | None:
-    """Share of one processor that the bot took since an earlier heartbeat of its run."""
-    used, before = seen.beat.get("cpu_s"), seen.beat_before
-    if used is None or before is None or before[1].get("cpu_s") is None or seen.row.heartbeat_ms <= before[0]:
-        return None
-    seconds = (seen.row.heartbeat_ms - before[0]) / 1000
-    return float(max(0.0, (used - before[1]["cpu_s"]) / seconds * 100))
 
 
 # Open positions

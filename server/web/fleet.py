@@ -18,7 +18,7 @@ from server.web.fleet_filter import FIELDS, Chip, FleetQuery, Menu, chosen, flee
 from server.web.fleet_load import load_fleet
 from server.web.fleet_view import FleetRow, Kpi, States, fleet_row, kpis, silent_bots, sort_rows, states
 from server.web.live import Drawing, LiveRequest, draw_macro, live_view
-from server.web.shell import web
+from server.web.shell import halt_words, web
 from server.web.trouble_view import Attention, attention
 
 COLUMNS = (
@@ -78,21 +78,21 @@ def draw_fleet(connection: Connection, request: LiveRequest, after: int) -> Draw
 def _page(connection: Connection, query: FleetQuery, role: str) -> FleetPage:
     now = now_ms()
     fleet = load_fleet(connection, now)
-    silent = silent_bots(fleet, now)
+    silent = silent_bots(fleet)
     wanted = {bot["id"] for bot in chosen([seen.bot for seen in fleet], query, set(silent))}
     picked = [seen for seen in fleet if seen.id in wanted]
     bots, documents = sort_rows(picked, query.sort, set(silent), now), [seen.bot for seen in fleet]
-    names = {id_: d.name for id_, d in definitions().items()}
+    names, latched = {id_: d.name for id_, d in definitions().items()}, bool(halt_words(connection))
     lines = attention(load_trouble(connection, now - DAY_MS), [seen.bot for seen in picked], silent, now)
     return FleetPage(
         query=query,
         words=_words(len(fleet), len(picked), query),
-        kpis=kpis(picked),
+        kpis=kpis(picked, now),
         states=states(picked),
         attention=lines,
         chips=state_chips(documents, query, set(silent)),
         menus=menus(documents, query, names),
-        rows=[fleet_row(seen, now, role) for seen in bots],
+        rows=[fleet_row(seen, now, role, is_latched=latched) for seen in bots],
         total=len(fleet),
     )
 

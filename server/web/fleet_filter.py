@@ -15,11 +15,6 @@ Bot = Mapping[str, Any]
 STATES = {"": "All", "running": "Running", "attention": "Needs attention", "stopped": "Stopped"}
 SORTS = ("state", "name", "position", "today", "total", "decision", "heartbeat", "restarts", "cpu")
 PLACES = {"live": "Live", "testnet": "Testnet", "paper": "Paper", "simulator": "Simulator"}
-_FULFILLED = {
-    DesiredState.RUNNING: {BotState.RUNNING, BotState.STARTING},
-    DesiredState.PAUSED: {BotState.PAUSED},
-    DesiredState.STOPPED: {BotState.STOPPED},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +82,6 @@ def needs_attention(bot: Bot, silent: frozenset[int] | set[int]) -> bool:
     """Whether somebody should look: in error, silent, halted, or a pause that nobody asked for."""
     unasked = bot["status"] == BotState.PAUSED and bot["desired_state"] == DesiredState.RUNNING
     return bot["status"] == BotState.ERROR or bot["id"] in silent or bot["halted"] or unasked
-
-
-def is_fulfilled(bot: Bot) -> bool:
-    """Whether the bot is seen to do what it is wanted to, or on its way to it."""
-    return BotState(bot["status"]) in _FULFILLED[DesiredState(bot["desired_state"])]
 
 
 def chosen(bots: Sequence[Bot], query: FleetQuery, silent: set[int]) -> list[Bot]:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, select
 
 from server.storage import queries
-from server.storage.models import Bot, Event, TradingConfigVersion
+from server.storage.figures import allocated
+from server.storage.models import Bot, TradingConfigVersion
 from server.storage.strategies import definitions
 from server.storage.times import DAY_MS
-from server.web.fleet_view import Seen, silent_ms
+from server.web.cpu_share import cpu_shares
+from server.web.fleet_view import Seen
 from server.web.holdings import holding_of, open_position_rows
+from server.web.observed import observed
 from server.web.spark import closed_pnl, spark
-from shared.states import BotState
-from shared.units import ZERO
 
 MAX_BOTS = 500
-_CPU_OVER_MS = 20_000
 
 
 def load_fleet(connection: Connection, now: int) -> list[Seen]:
@@ -29,22 +28,22 @@ def load_fleet(connection: Connection, now: int) -> list[Seen]:
     documents = {document["id"]: document for document in queries.bot_documents(connection, rows)}
     held, configs = open_position_rows(connection, ids), _configs(connection, ids)
     made = closed_pnl(connection, ids, min((_market_now(row, now) for row in rows), default=now) - DAY_MS)
-    cpu, names = _cpu(connection, rows), {id_: d.name for id_, d in definitions().items()}
+    cpu, names = cpu_shares(connection, rows), {id_: d.name for id_, d in definitions().items()}
     fleet = []
     for row in rows:
         holding = holding_of(held[row.id], row.heartbeat)
         document = documents[row.id]
-        is_stale = silent_ms(document, row.heartbeat_ms, now) is not None
+        state = observed(row.status, row.desired_state, row.status_since_ms, row.heartbeat_ms, now)
         fleet.append(
             Seen(
                 bot=document,
                 strategy=names.get(row.strategy, row.strategy),
                 holding=holding,
-                spark=spark(made.get(row.id, {}), _market_now(row, now), is_stale=is_stale),
-                heartbeat_ms=row.heartbeat_ms,
+                spark=spark(made.get(row.id, {}), _market_now(row, now), is_stale=state.is_silent),
+                observed=state,
                 decision_ms=_decision_ms(row),
                 cpu_pct=cpu.get(row.id),
-                allocated=_allocated(configs.get(row.id, {})),
+                allocated=allocated(configs.get(row.id, {})),
                 unrealised=holding.unrealised,
             )
         )
@@ -68,33 +67,3 @@ def _configs(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, 
     newest = and_(TradingConfigVersion.bot_id == Bot.id, TradingConfigVersion.version == Bot.config_version)
     query = select(Bot.id, TradingConfigVersion.config).join(TradingConfigVersion, newest).where(Bot.id.in_(ids))
     return {row.id: row.config for row in connection.execute(query)}
-
-
-def _allocated(config: Mapping[str, Any]) -> Decimal:
-    per_trade, most = config.get("capital_per_trade"), config.get("max_positions")
-    return Decimal(str(per_trade)) * int(most or 1) if per_trade is not None else ZERO
-
-
-def _cpu(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, float]:
-    """Share of one core (percent) between the latest heartbeat and the one kept before it, at least 20 s earlier."""
-    running = [row for row in rows if row.status != BotState.STOPPED and row.heartbeat and row.heartbeat_ms]
-    newest = (
-        select(Event.id)
-        .where(
-            Event.bot_id == Bot.id, Event.type == "heartbeat", Event.run_id == Bot.run_id,
-            Event.ts < Bot.heartbeat_ms - _CPU_OVER_MS,
-        )
-        .order_by(Event.id.desc()).limit(1).correlate(Bot).scalar_subquery()
-    )  # fmt: skip
-    query = select(Event.bot_id, Event.ts, Event.data).join(Bot, Event.id == newest)
-    before = {row.bot_id: row for row in connection.execute(query.where(Bot.id.in_([r.id for r in running])))}
-    shares = {}
-    for row in running:
-        spent, then = row.heartbeat.get("cpu_s"), before.get(row.id)
-        if spent is None:
-            continue
-        if then is not None and then.data.get("cpu_s") is not None:
-            shares[row.id] = 100_000 * (spent - then.data["cpu_s"]) / (row.heartbeat_ms - then.ts)
-        elif row.started_ms is not None and row.heartbeat_ms > row.started_ms:
-            shares[row.id] = 100_000 * spent / (row.heartbeat_ms - row.started_ms)
-    return shares

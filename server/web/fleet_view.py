@@ -8,25 +8,15 @@ from decimal import Decimal
 from typing import Any
 
 from server.web.actions_view import Action, actions_of
-from server.web.fleet_filter import is_fulfilled, needs_attention
+from server.web.fleet_filter import needs_attention
 from server.web.formats import Pnl, pnl, price, split_symbol
 from server.web.holdings import Holding
+from server.web.observed import Observed, is_old
 from server.web.shell import place_of
 from server.web.spark import Spark
-from server.web.trouble_view import STALE_MS
 from shared.states import BotState, DesiredState
 from shared.units import ZERO, plain
 
-_ICONS = {
-    BotState.STOPPED: "stop",
-    BotState.STARTING: "spin",
-    BotState.RUNNING: "play",
-    BotState.PAUSED: "pause",
-    BotState.STOPPING: "spin",
-    BotState.ERROR: "alert",
-}
-_MOVING = {BotState.STARTING, BotState.STOPPING}
-_LIVELY = (BotState.RUNNING, BotState.PAUSED)
 _PLACES = ("live", "testnet", "paper", "simulator")
 _WORST_FIRST = (
     BotState.ERROR,
@@ -49,7 +39,7 @@ class Seen:
     strategy: str
     holding: Holding
     spark: Spark
-    heartbeat_ms: int | None = None
+    observed: Observed
     decision_ms: int | None = None
     cpu_pct: float | None = None
     allocated: Decimal = ZERO
@@ -59,6 +49,17 @@ class Seen:
     def id(self) -> int:
         """The bot's id."""
         return int(self.bot["id"])
+
+    @property
+    def heartbeat_ms(self) -> int | None:
+        """When it gave its last sign of life."""
+        return self.observed.heartbeat_ms
+
+    def old_ms(self, now: int) -> int | None:
+        """Of when the price is that values what it holds, if that is old; else None."""
+        if self.holding.worth is None or not self.holding.active or not is_old(self.heartbeat_ms, now):
+            return None
+        return self.heartbeat_ms
 
     @property
     def place(self) -> str:
@@ -99,6 +100,7 @@ class FleetRow:
     decision_ms: int | None
     heartbeat_ms: int | None
     is_stale: bool
+    is_position_old: bool
     restarts: int
     cpu: str
     rss: str
@@ -108,22 +110,13 @@ class FleetRow:
     verbs: str
 
 
-def silent_ms(bot: Mapping[str, Any], heartbeat_ms: int | None, now: int) -> int | None:
-    """For how long a bot that should speak has been silent, if that is too long; else None."""
-    if BotState(bot["status"]) not in _LIVELY:
-        return None
-    age_ms = max(0, now - (heartbeat_ms if heartbeat_ms is not None else bot["status_since"] or 0))
-    return age_ms if age_ms > STALE_MS else None
-
-
-def fleet_row(seen: Seen, now: int, role: str) -> FleetRow:
-    """One bot as the table shows it."""
-    bot, status = seen.bot, BotState(seen.bot["status"])
+def fleet_row(seen: Seen, now: int, role: str, *, is_latched: bool) -> FleetRow:
+    """One bot as the table shows it. *is_latched*: the kill switch is set."""
+    bot, state, status = seen.bot, seen.observed, seen.observed.status
     base, _ = split_symbol(bot["symbol"])
-    silent = silent_ms(bot, seen.heartbeat_ms, now)
-    is_stale = silent is not None
-    actions = actions_of(bot, role)
-    first = _first(actions, status, DesiredState(bot["desired_state"]))
+    is_stale = state.is_silent
+    actions = actions_of(bot, role, is_latched=is_latched)
+    first = _first(actions, status, state.desired)
     is_off = status is BotState.STOPPED
     position, entry = _position(seen.holding, base)
     return FleetRow(
@@ -134,23 +127,24 @@ def fleet_row(seen: Seen, now: int, role: str) -> FleetRow:
         tags=bot["tags"],
         quote=seen.quote,
         status=status.value,
-        label=status.value.capitalize() + ("?" if is_stale else ""),
-        icon=_ICONS[status],
-        pill="stale" if is_stale else status.value,
-        spins=status in _MOVING,
+        label=state.label,
+        icon=state.icon,
+        pill=state.pill,
+        spins=state.spins,
         css="is-error" if status is BotState.ERROR else "is-stale" if is_stale else "",
         halted=(bot.get("halt_reason") or "Halted: release it with a reason") if bot["halted"] else None,
         since_ms=bot["status_since"],
         reason=bot["status_reason"],
-        wanted=None if is_fulfilled(bot) else bot["desired_state"],
+        wanted=state.wanted,
         spark=seen.spark,
         position=position,
         entry=entry,
         pnl_today=pnl(Decimal(bot["pnl_today"])),
         pnl_total=pnl(Decimal(bot["pnl_total"])),
         decision_ms=None if is_off else seen.decision_ms,
-        heartbeat_ms=None if is_off else seen.heartbeat_ms,
+        heartbeat_ms=None if is_off and not seen.holding.active else seen.heartbeat_ms,
         is_stale=is_stale,
+        is_position_old=is_stale or seen.old_ms(now) is not None,
         restarts=bot["restarts_24h"],
         cpu="–" if is_off or seen.cpu_pct is None else f"{seen.cpu_pct:.1f}",
         rss="" if is_off or bot["rss_mib"] is None else f"{bot['rss_mib']:.0f}",
@@ -212,7 +206,8 @@ _KEYS: dict[str, Callable[[Seen, int], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One figure of a place and an asset: a text or an amount with its sign. *hint* says what it is made of."""
+    """One figure of a place and an asset: a text or an amount with its sign. *hint* says what it is made of,
+    *old_ms* of when the oldest price in it is, if that is old."""
 
     place: str
     unit: str
@@ -220,6 +215,7 @@ class Line:
     exact: str = ""
     amount: Pnl | None = None
     hint: str = ""
+    old_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,12 +238,13 @@ class States:
     bars: tuple[tuple[str, str, str], ...]
 
 
-def kpis(fleet: Sequence[Seen]) -> list[Kpi]:
+def kpis(fleet: Sequence[Seen], now: int) -> list[Kpi]:
     """Equity, PnL today and exposure, each per place and asset: currencies and places are never added up."""
     equity = _summed(fleet, lambda s: s.allocated + Decimal(s.bot["pnl_total"]) + (s.unrealised or ZERO))
     given = _summed(fleet, lambda s: s.allocated)
     today = _summed(fleet, lambda s: Decimal(s.bot["pnl_today"]))
     exposure = _summed(fleet, lambda s: s.holding.worth if s.holding.worth is not None else s.holding.cost or ZERO)
+    old = _oldest(fleet, now)
     lead = next(iter(equity), None)
     share = f"{exposure[lead] / equity[lead] * 100:.1f} %" if lead and equity[lead] > 0 else ""
     return [
@@ -255,7 +252,10 @@ def kpis(fleet: Sequence[Seen]) -> list[Kpi]:
             title="Equity",
             counts="Per bot: capital per trade × positions at most, from its config, and what it made since it was "
             "created, open positions included as of its last heartbeat. Not the balance of an exchange account.",
-            lines=tuple(_plain_line(key, amount, f"allocated {_figure(given[key])}") for key, amount in equity.items()),
+            lines=tuple(
+                _plain_line(key, amount, old.get(key), f"allocated {_figure(given[key])}")
+                for key, amount in equity.items()
+            ),
         ),
         Kpi(
             title="PnL today, net",
@@ -265,7 +265,7 @@ def kpis(fleet: Sequence[Seen]) -> list[Kpi]:
         Kpi(
             title="Open exposure",
             counts="What is held now, at the last price each bot saw; the share is of equity.",
-            lines=tuple(_plain_line(key, amount) for key, amount in exposure.items()),
+            lines=tuple(_plain_line(key, amount, old.get(key)) for key, amount in exposure.items()),
             share=share,
         ),
     ]
@@ -279,8 +279,17 @@ def _summed(fleet: Sequence[Seen], amount: Callable[[Seen], Decimal]) -> dict[tu
     return dict(sorted(sums.items(), key=lambda item: (_PLACES.index(item[0][0]), item[0][1])))
 
 
-def _plain_line(key: tuple[str, str], amount: Decimal, hint: str = "") -> Line:
-    return Line(place=key[0], unit=key[1], text=_figure(amount), exact=plain(amount), hint=hint)
+def _oldest(fleet: Sequence[Seen], now: int) -> dict[tuple[str, str], int]:
+    """Of when the oldest price is that values what is held, for each place and asset where that is old."""
+    old: dict[tuple[str, str], int] = {}
+    for seen in fleet:
+        if (at := seen.old_ms(now)) is not None:
+            old[seen.place, seen.quote] = min(at, old.get((seen.place, seen.quote), at))
+    return old
+
+
+def _plain_line(key: tuple[str, str], amount: Decimal, old_ms: int | None, hint: str = "") -> Line:
+    return Line(place=key[0], unit=key[1], text=_figure(amount), exact=plain(amount), hint=hint, old_ms=old_ms)
 
 
 def _figure(amount: Decimal) -> str:
@@ -308,7 +317,6 @@ def states(fleet: Sequence[Seen]) -> States:
     return States(running=counts[BotState.RUNNING], total=len(fleet), words=tuple(words), bars=tuple(bars))
 
 
-def silent_bots(fleet: Sequence[Seen], now: int) -> dict[int, int]:
+def silent_bots(fleet: Sequence[Seen]) -> dict[int, int]:
     """Bots that should speak and do not, with how long."""
-    found = {seen.id: silent_ms(seen.bot, seen.heartbeat_ms, now) for seen in fleet}
-    return {bot_id: age for bot_id, age in found.items() if age is not None}
+    return {seen.id: seen.observed.silent_ms for seen in fleet if seen.observed.silent_ms is not None}

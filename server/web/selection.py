@@ -57,9 +57,11 @@ class Impact:
         return sum(bot.why_not is None for bot in self.affected)
 
 
-def impact(selected: Sequence[Seen], verb: str, role: str) -> Impact:
-    """What *verb* would do to the *selected* bots."""
-    affected = tuple(_affected(seen, verb, role) for seen in selected)
+def impact(selected: Sequence[Seen], verb: str, role: str, *, is_latched: bool) -> Impact:
+    """What *verb* would do to the *selected* bots. *is_latched*: the kill switch is set."""
+    affected = tuple(
+        _affected(seen, actions_of(seen.bot, role, is_latched=is_latched).get(verb), verb) for seen in selected
+    )
     count = sum(bot.why_not is None for bot in affected)
     label = verb.capitalize()
     places = {seen.place for seen in selected}
@@ -85,8 +87,7 @@ def sums(selected: Sequence[Seen]) -> tuple[Line, ...]:
     return tuple(Line(place=place, unit=unit, amount=pnl(totals[place, unit])) for place, unit in sorted(totals))
 
 
-def _affected(seen: Seen, verb: str, role: str) -> Affected:
-    action = _action(seen, verb, role)
+def _affected(seen: Seen, action: Action | None, verb: str) -> Affected:
     return Affected(
         id=seen.id,
         name=seen.bot["name"],
@@ -103,10 +104,6 @@ def _why_not(action: Action | None, verb: str) -> str | None:
     if action.verb != verb:  # it asks a question about one bot that no answer about many can be
         return "Its silent host may still trade: take it over by itself"
     return action.why_not
-
-
-def _action(seen: Seen, verb: str, role: str) -> Action | None:
-    return actions_of(seen.bot, role).get(verb)
 
 
 def _left_out(affected: Sequence[Affected]) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 from server.api.health import BEAT_LIMIT_MS
 from server.web.formats import duration
+from server.web.observed import STALE_MS
 from server.web.probe import Answer
-from server.web.trouble_view import STALE_MS
 
 LAG_LIMIT = 1_000_000
 DATABASE_LIMIT = 2_000_000_000

@@ -10,9 +10,8 @@ from typing import Any
 from server.storage.times import iso
 from server.storage.trouble import Trouble
 from server.web.formats import duration
+from server.web.observed import STALE_MS
 from shared.states import BotState
-
-STALE_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ def send(client: Any, path: str, headers: Any = None, **form: Any) -> Any:
 
 
 def test_a_running_bot_can_be_paused_and_stopped_but_not_started():
-    actions = actions_of(a_document(), "trader")
+    actions = actions_of(a_document(), "trader", is_latched=False)
 
     assert (actions["start"].why_not, actions["pause"].why_not, actions["stop"].why_not) == (
         "Already started", None, None,
@@ -55,7 +55,7 @@ def test_a_running_bot_can_be_paused_and_stopped_but_not_started():
     [({}, False), ({"open_positions": 1}, True), ({"exchange": "binance"}, True), ({"mode": "paper"}, False)],
 )
 def test_stopping_asks_first_where_a_position_or_real_money_is_at_stake(changes: dict[str, Any], asks: bool):
-    stop = actions_of(a_document(**changes), "trader")["stop"]
+    stop = actions_of(a_document(**changes), "trader", is_latched=False)["stop"]
 
     assert (stop.asks, stop.label) == (asks, "Stop…" if asks else "Stop")
 
@@ -64,7 +64,7 @@ LOST = {"status": "error", "status_reason": "No word from host barn for 10 minut
 
 
 def test_a_bot_whose_host_is_silent_is_taken_over_with_its_name_and_a_reason_instead_of_started():
-    actions = actions_of(a_document(**LOST), "trader")
+    actions = actions_of(a_document(**LOST), "trader", is_latched=False)
 
     assert (actions["start"].verb, actions["start"].label, actions["start"].asks) == ("take-over", "Take over…", True)
     asked = confirmation(
@@ -75,14 +75,82 @@ def test_a_bot_whose_host_is_silent_is_taken_over_with_its_name_and_a_reason_ins
     assert "twice" in asked.lead
 
 
+@pytest.mark.parametrize(
+    ("verb", "changes"),
+    [("start", {"desired_state": "stopped", "status": "stopped"}), ("resume", {"desired_state": "paused"})],
+)
+def test_while_the_kill_switch_is_set_nothing_is_offered_that_would_be_refused(verb: str, changes: dict[str, Any]):
+    document = a_document(**changes)
+
+    assert actions_of(document, "trader", is_latched=False)[verb].why_not is None
+    assert "kill switch is set" in (actions_of(document, "trader", is_latched=True)[verb].why_not or "")
+
+
+@pytest.mark.parametrize("path", ["/", "/bots/{}"])
+def test_both_pages_know_the_kill_switch(page: Make, a_bot: Make, settings: Any, path: str):
+    bot_id = a_bot()
+    settings.halt_file.touch()
+
+    assert "The kill switch is set: release that first" in page("trader").get(path.format(bot_id)).text
+
+
+@pytest.mark.parametrize("path", ["/", "/bots/{}"])
+def test_a_viewer_is_not_offered_what_they_may_not_do(page: Make, a_bot: Make, path: str):
+    bot_id = a_bot()
+
+    assert "Duplicate" in page("trader").get(path.format(bot_id)).text
+    assert "Duplicate" not in page("viewer").get(path.format(bot_id)).text
+
+
+@pytest.mark.parametrize(
+    ("columns", "pill"),
+    [
+        ({"status": "starting"}, "pill-starting"),
+        ({"status": "running", "heartbeat_ms": None}, "pill-running"),
+        ({"status": "stopped", "desired_state": "stopped"}, "#i-stop"),
+    ],
+)
+def test_both_pages_say_the_same_of_a_bot(page: Make, a_bot: Make, observe: Make, columns: dict[str, Any], pill: str):
+    bot_id, client = a_bot(), page()
+    observe(bot_id, **{"desired_state": "running", "status_since_ms": now_ms(), **columns})
+    fleet = client.get("/").text.split(f'id="bot-{bot_id}"')[1].split("</tr>")[0]
+    own = client.get(f"/bots/{bot_id}").text.split('id="bot-state"')[1].split("</div>")[0]
+
+    for html in (fleet, own):
+        assert pill in html.split('class="pill')[1].split("</span>")[0] or pill in html
+        assert "wanted:" not in html
+        assert "Running?" not in html
+
+
+def test_figures_of_a_bot_that_does_not_run_say_how_old_they_are(
+    page: Make, a_bot: Make, observe: Make, a_position: Make
+):
+    bot_id, client, day_ms = a_bot(), page("trader"), 86_400_000
+    a_position(bot_id, document={"activated_ms": 5, "cost": "199.6", "legs": []})
+    beat = {"last_price": 3400.5, "unrealised_pnl": "12.50"}
+    observe(bot_id, heartbeat=beat, heartbeat_ms=now_ms() - day_ms, status="stopped", status_since_ms=now_ms() - day_ms)
+
+    own, asked = client.get(f"/bots/{bot_id}").text, client.get(f"/bots/{bot_id}/close-positions").text
+    fleet, sell = client.get("/").text, client.get("/kill/sell").text
+
+    positions = own.split('id="positions"')[1].split("</section>")[0]
+    assert "24 h 0 min old" in positions
+    assert 'class="body stale"' in positions
+    assert "24 h 0 min old" in asked
+    assert 'Unrealised</dt><dd class="stale">' in asked
+    assert "24 h 0 min old" in sell
+    assert fleet.split('id="fleet-kpis"')[1].split("</section>")[0].count("24 h 0 min old") == 2  # equity and exposure
+    assert 'class="num stale" data-l="Position"' in fleet
+
+
 def test_a_bot_that_gave_up_is_started_again():
-    start = actions_of(a_document(status="error"), "trader")["start"]
+    start = actions_of(a_document(status="error"), "trader", is_latched=False)["start"]
 
     assert (start.label, start.icon, start.why_not) == ("Start again", "restart", None)
 
 
 def test_a_paused_bot_has_resume_in_the_place_of_pause():
-    actions = actions_of(a_document(desired_state="paused", status="paused"), "trader")
+    actions = actions_of(a_document(desired_state="paused", status="paused"), "trader", is_latched=False)
 
     assert "pause" not in actions
     assert actions["resume"].why_not is None
@@ -98,11 +166,13 @@ def test_a_paused_bot_has_resume_in_the_place_of_pause():
     ],
 )
 def test_only_a_bot_that_is_stopped_and_flat_can_be_archived(changes: dict[str, Any], why_not: str | None):
-    assert actions_of(a_document(**changes), "trader")["archive"].why_not == why_not
+    assert actions_of(a_document(**changes), "trader", is_latched=False)["archive"].why_not == why_not
 
 
 def test_a_viewer_sees_every_button_with_the_reason_why_it_is_not_theirs():
-    assert {a.why_not for a in actions_of(a_document(), "viewer").values()} == {"Needs the role trader"}
+    actions = actions_of(a_document(), "viewer", is_latched=False)
+
+    assert {a.why_not for a in actions.values()} == {"Needs the role trader"}
 
 
 # What is asked

@@ -112,7 +112,8 @@ def test_a_live_bots_page_says_so_in_word_and_ribbon(page: Make, a_running_bot: 
 
 
 def test_a_silent_bot_is_running_with_a_question_mark_and_its_figures_are_old(page: Make, a_running_bot: Make):
-    html = page().get(f"/bots/{a_running_bot(columns={'heartbeat_ms': now_ms() - 46_000})}").text
+    past = {"heartbeat_ms": now_ms() - 46_000, "status_since_ms": now_ms() - 60_000}
+    html = page().get(f"/bots/{a_running_bot(columns=past)}").text
 
     assert "Running?" in html
     assert 'class="kpi-v stale"' in html

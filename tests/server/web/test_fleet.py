@@ -18,6 +18,7 @@ from server.storage.trouble import fingerprint, load_trouble
 from server.web.fleet_filter import FleetQuery, chosen, fleet_query, menus, state_chips
 from server.web.fleet_view import Seen, kpis, silent_bots, sort_rows, states
 from server.web.holdings import Holding
+from server.web.observed import observed
 from server.web.selection import impact
 from server.web.spark import BUCKET_MS, spark
 
@@ -35,12 +36,11 @@ def a_document(**changes: Any) -> dict[str, Any]:
 
 
 def seen(**changes: Any) -> Seen:
-    beside = {
-        name: changes.pop(name) for name in ("holding", "allocated", "unrealised", "heartbeat_ms") if name in changes
-    }
+    beside = {name: changes.pop(name) for name in ("holding", "allocated", "unrealised") if name in changes}
+    heartbeat_ms, bot = changes.pop("heartbeat_ms", NOW), a_document(**changes)
+    state = observed(bot["status"], bot["desired_state"], bot["status_since"], heartbeat_ms, NOW)
     return Seen(
-        bot=a_document(**changes), strategy="RSI", spark=spark({}, NOW),
-        **{"holding": Holding(), "heartbeat_ms": NOW, **beside},
+        bot=bot, strategy="RSI", spark=spark({}, NOW), observed=state, **{"holding": Holding(), **beside},
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def test_money_is_listed_per_place_and_asset_real_money_first_and_never_added():
         seen(pnl_today="1", mode="paper"),
     ]
 
-    assert figures(kpis(fleet)[1]) == [
+    assert figures(kpis(fleet, NOW)[1]) == [
         ("live", "USDC", "+38.42"),
         ("paper", "USDC", "+1.00"),
         ("simulator", "USDC", "+12.06"),
@@ -70,13 +70,13 @@ def test_money_is_listed_per_place_and_asset_real_money_first_and_never_added():
 def test_equity_is_what_was_allocated_with_all_that_was_made_and_is_open():
     bot = seen(allocated=Decimal(400), pnl_total="12.5", unrealised=Decimal("-2.5"))
 
-    assert figures(kpis([bot])[0]) == [("simulator", "USDC", "410.00")]  # 400 + 12.5 − 2.5
+    assert figures(kpis([bot], NOW)[0]) == [("simulator", "USDC", "410.00")]  # 400 + 12.5 − 2.5
 
 
 def test_exposure_is_at_the_last_price_with_its_share_of_equity():
     holding = Holding(quantity=Decimal("0.001"), worth=Decimal(100), cost=Decimal(90), active=1)
 
-    box = kpis([seen(allocated=Decimal(400), holding=holding)])[2]
+    box = kpis([seen(allocated=Decimal(400), holding=holding)], NOW)[2]
 
     assert (figures(box), box.share) == ([("simulator", "USDC", "100.00")], "25.0 %")
 
@@ -178,7 +178,7 @@ def test_only_a_bot_that_should_speak_is_silent():
     old = {"heartbeat_ms": NOW - 46_000}
     fleet = [seen(id=1, **old), seen(id=2, status="stopped", **old), seen(id=3)]
 
-    assert silent_bots(fleet, NOW) == {1: 46_000}
+    assert silent_bots(fleet) == {1: 46_000}
 
 
 # What needs somebody
@@ -308,7 +308,7 @@ def test_the_number_of_queries_does_not_grow_with_the_fleet(page: Make, a_bot: M
 def test_the_impact_counts_what_changes_and_says_why_the_rest_stays():
     selected = [seen(id=1), seen(id=2, status="paused", desired_state="paused")]
 
-    found = impact(selected, "pause", "trader")
+    found = impact(selected, "pause", "trader", is_latched=False)
 
     assert (found.title, found.words, found.submit) == ("Pause 1 of 2 selected", "1 is paused already", "Pause 1 bot")
 
@@ -316,14 +316,16 @@ def test_the_impact_counts_what_changes_and_says_why_the_rest_stays():
 def test_starting_many_leaves_out_a_bot_that_its_silent_host_may_still_trade():
     lost = seen(id=1, status="error", status_reason="No word from host barn for 10 minutes. It may still trade there.")
 
-    found = impact([lost, seen(id=2, status="stopped", desired_state="stopped")], "start", "trader")
+    found = impact([lost, seen(id=2, status="stopped", desired_state="stopped")], "start", "trader", is_latched=False)
 
     assert found.changing == 1
     assert "silent host may still trade" in found.words
 
 
 def test_a_selection_of_real_and_simulated_money_is_called_mixed_and_not_added():
-    found = impact([seen(id=1, exchange="binance", pnl_today="1"), seen(id=2, pnl_today="2")], "stop", "trader")
+    found = impact(
+        [seen(id=1, exchange="binance", pnl_today="1"), seen(id=2, pnl_today="2")], "stop", "trader", is_latched=False
+    )
 
     assert (found.is_mixed, found.typed) == (True, "stop")
     assert [(line.place, line.amount.text) for line in found.lines if line.amount] == [
