@@ -128,12 +128,26 @@ def test_without_javascript_the_chart_is_a_table_and_buttons_work(open_page: Mak
 
     go(page, f"/bots/{bot_id}")
 
-    page.wait_for_url("**view=table", timeout=LONG)
+    page.get_by_role("link", name="The same numbers as a table").click()
     expect(page.get_by_role("group", name="Candles as a table")).to_be_visible()
     expect(page.get_by_text("buy 0.01 @ 67,300.00")).to_be_visible()
     page.get_by_role("button", name="Pause").first.click()
     expect(page.get_by_text("wanted: paused").first).to_be_visible()
     assert api.get(f"/api/bots/{bot_id}").json["desired_state"] == "paused"
+
+
+def test_without_javascript_a_config_is_saved_and_compared(open_page: Make, bot_id: int):
+    page = open_page(java_script_enabled=False)
+    go(page, f"/bots/{bot_id}?tab=config")
+
+    page.locator("#config-form input[name=capital_per_trade]").fill("210")
+    page.locator("#config-form button").last.click()
+    expect(page.get_by_text("Saved as v2")).to_be_visible()
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator("#compared")).to_be_visible()
+    page.get_by_role("link", name="The same numbers as a table").click()
+
+    expect(page.locator("#compared")).to_be_visible()
 
 
 def test_the_state_changes_under_the_eye(open_page: Make, bot_id: int, observe: Make):

@@ -181,6 +181,14 @@ def test_nothing_is_set_without_the_token(page: Make, settings: Any):
     assert not settings.halt_file.exists()
 
 
+@pytest.mark.parametrize(("path", "refreshes"), [("/kill", False), ("/", False), ("/system", True)])
+def test_without_a_script_no_page_with_fields_is_fetched_again_by_itself(page: Make, path: str, refreshes: bool):
+    html = page("trader").get(path).text
+
+    assert ('http-equiv="refresh"' in html) is refreshes
+    assert '<a href="">Refresh</a>' in html
+
+
 @pytest.mark.browser
 def test_enter_in_a_reason_neither_sells_nor_releases(open_page: Make, settings: Any):
     tab = open_page()
