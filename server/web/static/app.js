@@ -40,7 +40,12 @@
       write(time, duration(now() - time.dataset.age) + (time.dataset.suffix || ""));
       if (wantsLocalTime) time.title = clock(Number(time.dataset.age));
     }
-    if (wantsLocalTime) for (const time of root.querySelectorAll("time[data-at]")) write(time, clock(Number(time.dataset.at)));
+    if (wantsLocalTime) for (const time of root.querySelectorAll("time[data-at]")) {
+      const text = clock(Number(time.dataset.at)), isBrief = time.hasAttribute("data-brief");
+      const isLog = time.dataset.brief === "log";
+      write(time, isLog ? `${text.slice(11)}.${String(time.dataset.at % 1000).padStart(3, "0")}` : isBrief ? text.slice(5) : text);
+      if (isBrief && !isLog) time.title = text;
+    }
   }
   function tick() {
     writeTimes(document);

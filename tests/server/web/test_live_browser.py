@@ -365,10 +365,13 @@ def test_keys_can_be_switched_off(open_page: Make, bot: int):
     expect(page.locator("dialog")).to_have_count(0)
 
 
-def test_times_are_local_for_those_who_want_it(open_page: Make, bot: int):
+def test_times_are_local_for_those_who_want_it(open_page: Make, bot: int, a_position: Make):
     page = open_page(timezone_id="Asia/Tokyo")
     page.goto(page.url + "account")
     page.get_by_label("time zone").check()
     page.get_by_role("button", name="Save").click()
 
     expect(page.locator("#clock")).not_to_contain_text("UTC")
+    a_position(bot, opened_ms=1_795_000_000_000)  # 11:06:40 in Greenwich
+    page.goto(page.url.replace("account", "orders"))
+    expect(page.locator("main tbody tr").first).to_contain_text("11-18 20:06:40")
