@@ -364,7 +364,8 @@ def _guard(row: Row[Any]) -> Step:
         return Step(css="wait", title="Being sold", when="now", when_exact="", small=str(selling).replace("_", " "))
     words = []
     if resting:
-        words.append(f"target rests at the exchange, {resting[-1].get('price')}")
+        asked = resting[-1].get("price")
+        words.append("target rests at the exchange" + ("" if asked is None else f", {price(Decimal(asked))}"))
     elif document.get("target_price") is not None:
         words.append("target watched by the bot")
     if document.get("stop_price") is not None:
@@ -374,5 +375,6 @@ def _guard(row: Row[Any]) -> Step:
 
 
 def _waits(entries: Sequence[Mapping[str, Any]]) -> Step:
-    rests = f"in the book at {entries[-1]['price']}" if entries and entries[-1].get("price") is not None else ""
+    asked = entries[-1].get("price") if entries else None
+    rests = "" if asked is None else f"in the book at {price(Decimal(asked))}"
     return Step(css="wait", title="Waits for a fill", when="now", when_exact="", small=rests)
