@@ -33,11 +33,12 @@ def runs(fleet: Any, bot_id: int) -> list[dict[str, Any]]:
         return [dict(row) for row in database.execute(query, (bot_id,))]
 
 
-def let_pass(fleet: Any, bot_id: int, seconds: int) -> None:
-    """Make the server believe that it has not heard of the remote run for so much longer."""
-    with closing(sqlite3.connect(fleet.home / "var" / "flotilla.db", timeout=20)) as database:
-        database.execute("update bot_runs set heard_ms = heard_ms - ? where bot_id = ?", (seconds * 1000, bot_id))
-        database.commit()
+@pytest.fixture
+def impatient(house: Any) -> Any:
+    """The house with a supervisor that gives up a silent host within seconds."""
+    house.kill("supervisor", signal.SIGTERM)
+    house.start("supervisor", "tests.e2e.impatient_supervisor", "supervisor")
+    return house
 
 
 def test_a_remote_bot_trades_while_the_server_is_away_and_nothing_is_lost_or_doubled(
@@ -120,22 +121,25 @@ def test_a_position_moves_from_host_to_host_with_its_bot(house, launch_remotely,
 
 
 def test_a_silent_host_is_told_of_and_replaced_only_when_a_person_says_so(
-    house, launch_remotely, wait_for, check_books_agree
+    impatient, launch_remotely, wait_for, check_books_agree
 ):
+    house = impatient
     bot_id, key = house.create_bot(strategy="rsi", symbol="BTCUSDT", config=PATIENT, USDT="10000")
     terminal = launch_remotely(bot_id)
     opened = wait_for("a position opens", lambda: house.positions(bot_id, "active"), 60)[0]
     terminal.process.send_signal(signal.SIGSTOP)
 
-    let_pass(house, bot_id, 50)
-    wait_for("silence is told", lambda: "No word from host" in (house.bot(bot_id)["status_reason"] or ""), 10)
+    wait_for("silence is told", lambda: "No word from host" in (house.bot(bot_id)["status_reason"] or ""), 30)
     assert house.bot(bot_id)["status"] == "running"
-    let_pass(house, bot_id, 600)
-    wait_for("it is an error", lambda: house.bot(bot_id)["status"] == "error", 10)
-    assert "press start" in house.bot(bot_id)["status_reason"]
+    wait_for("it is an error", lambda: house.bot(bot_id)["status"] == "error", 30)
+    assert "take it over" in house.bot(bot_id)["status_reason"]
+    refusal = house.call("POST", f"/api/bots/{bot_id}/start", expect=409)
+    assert "take" in refusal["error"]["message"]
     assert len(runs(house, bot_id)) == 1
 
-    house.start_bot(bot_id)
+    why = {"reason": "that host is gone"}
+    house.call("POST", f"/api/bots/{bot_id}/take-over", json=why, expect=202)
+    wait_for("it runs here", lambda: house.bot(bot_id)["status"] == "running", 40)
     assert house.bot(bot_id)["run_id"] == f"{bot_id}.2"
     assert [p["position_key"] for p in house.positions(bot_id, "active")] == [opened["position_key"]]
     terminal.process.send_signal(signal.SIGCONT)
@@ -145,13 +149,13 @@ def test_a_silent_host_is_told_of_and_replaced_only_when_a_person_says_so(
     check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
 
 
-def test_a_host_that_is_heard_again_goes_on_as_if_nothing_was(house, launch_remotely, wait_for):
+def test_a_host_that_is_heard_again_goes_on_as_if_nothing_was(impatient, launch_remotely, wait_for):
+    house = impatient
     bot_id, _ = house.create_bot(strategy="rsi", symbol="BTCUSDT", config=QUICK, USDT="10000")
     terminal = launch_remotely(bot_id)
     wait_for("it runs", lambda: is_running(house, bot_id), 60)
     terminal.process.send_signal(signal.SIGSTOP)
-    let_pass(house, bot_id, 700)
-    wait_for("it is an error", lambda: house.bot(bot_id)["status"] == "error", 10)
+    wait_for("it is an error", lambda: house.bot(bot_id)["status"] == "error", 60)
 
     terminal.process.send_signal(signal.SIGCONT)
 

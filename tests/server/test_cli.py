@@ -251,6 +251,15 @@ def test_log_lines_come_oldest_first_and_as_json_lines(
     assert [json.loads(line)["text"] for line in scripts] == ["four"]
 
 
+@pytest.fixture
+def ctrl_c_is_heard() -> Iterator[None]:
+    """What is started meanwhile hears Ctrl-C, also where the tests themselves run in the background and do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_following_survives_a_restart_of_the_server_and_ends_with_ctrl_c(
     environment: dict[str, str], add_bot: Callable[..., int], database: Engine, tmp_path: Path
 ):

@@ -107,7 +107,8 @@ def test_the_table_shows_state_reason_wish_money_and_position(
 def test_a_silent_bots_figures_are_shown_as_old(page: Make, a_bot: Make, observe: Make):
     client = page()
     silent_since = now_ms() - 46_000
-    observe(a_bot(), desired_state="running", status="running", heartbeat_ms=silent_since)
+    running = {"desired_state": "running", "status": "running", "status_since_ms": silent_since - 60_000}
+    observe(a_bot(), **running, heartbeat_ms=silent_since)
 
     html = client.get("/").text
 
