@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Final
 
@@ -54,7 +55,7 @@ class Tail:
         return self._rotates and _ROTATES in line[:200]
 
 
-class Follower(threading.Thread):
+class Follower(threading.Thread, ABC):
     """A thread that calls `step` whenever something may have been written, and at least every quarter of a second."""
 
     def __init__(self, name: str) -> None:
@@ -62,9 +63,9 @@ class Follower(threading.Thread):
         self._wake = threading.Event()
         self._ending = threading.Event()
 
+    @abstractmethod
     def step(self) -> float | None:
         """Pass on what there is. Returns how long to wait before the next try (0: there is more); None: it is over."""
-        raise NotImplementedError
 
     def wake(self) -> None:
         """Something was written."""
