@@ -13,21 +13,21 @@ import click
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from simulator.candles import Tape
-from simulator.clock import MarketClock, wall_ms
 from simulator.control import Control
-from simulator.door import Door
-from simulator.exchange import Exchange
+from simulator.core.exchange import Exchange
+from simulator.core.rules import SYMBOLS, SymbolRules
+from simulator.doors.door import Door
+from simulator.doors.limits import Limits
+from simulator.doors.rest import Rest
+from simulator.doors.streams import Streams
+from simulator.doors.ws_api import WsApi
 from simulator.faults import Faults
-from simulator.limits import Limits
-from simulator.market import GeneratedTape
-from simulator.replay import BadFile, load_tapes, rebased
-from simulator.rest import Rest
-from simulator.rules import SYMBOLS, SymbolRules
+from simulator.market.candles import Tape
+from simulator.market.clock import MarketClock, wall_ms
+from simulator.market.generated import GeneratedTape
+from simulator.market.replay import BadFile, load_tapes, rebased
 from simulator.store import StateError, Store
-from simulator.streams import Streams
 from simulator.venue import Venue
-from simulator.ws_api import WsApi
 
 CLOSE_S = 1.5  # a stop takes no longer, whoever is still connected
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from simulator.accounts import Account
-from simulator.exchange import fee_asset
+from simulator.core.accounts import Account
+from simulator.core.exchange import fee_asset
+from simulator.core.rules import ApiError, fixed, parse_atoms
 from simulator.faults import BadFault, Faults
-from simulator.rules import ApiError, fixed, parse_atoms
 from simulator.venue import Venue, fills_of
 
 _ALPHABET = string.ascii_letters + string.digits

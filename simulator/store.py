@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
-from simulator.exchange import AccountOpened, Ended, Fact, Filled, OrderPlaced
+from simulator.core.exchange import AccountOpened, Ended, Fact, Filled, OrderPlaced
 
 _KINDS: dict[str, type[Fact]] = {"account": AccountOpened, "order": OrderPlaced, "fill": Filled, "end": Ended}
 _NAMES = {kind: name for name, kind in _KINDS.items()}

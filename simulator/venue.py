@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from simulator.candles import SECOND_MS, Candles, History, Tape, Trade
-from simulator.clock import MarketClock, wall_ms
-from simulator.exchange import AccountOpened, Exchange, Fact, Filled, Order, OrderPlaced, Request
-from simulator.matching import touch_after
+from simulator.core.exchange import AccountOpened, Exchange, Fact, Filled, Order, OrderPlaced, Request
+from simulator.core.matching import touch_after
+from simulator.market.candles import SECOND_MS, Candles, History, Tape, Trade
+from simulator.market.clock import MarketClock, wall_ms
 from simulator.store import StateError, Store
 
 NEVER = 1 << 62

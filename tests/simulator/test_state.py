@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import websockets
 
-from simulator.exchange import AccountOpened, Ended, Filled, OrderPlaced
+from simulator.core.exchange import AccountOpened, Ended, Filled, OrderPlaced
 from simulator.store import StateError, Store
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from simulator.candles import Trade
+from simulator.market.candles import Trade
 
 BUY, SELL = "BUY", "SELL"
 

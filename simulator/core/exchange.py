@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from simulator.accounts import Account
-from simulator.candles import Trade
-from simulator.matching import BUY, Book, touch_after
-from simulator.rules import ATOMS, MAX_OPEN_ORDERS, ApiError, SymbolRules, filter_failure, rejected
+from simulator.core.accounts import Account
+from simulator.core.matching import BUY, Book, touch_after
+from simulator.core.rules import ATOMS, MAX_OPEN_ORDERS, ApiError, SymbolRules, filter_failure, rejected
+from simulator.market.candles import Trade
 
 PPM = 1_000_000
 OPEN_STATES = frozenset({"NEW", "PARTIALLY_FILLED"})

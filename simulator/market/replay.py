@@ -21,8 +21,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from simulator.candles import EMPTY, SECOND_MS, Candles, Trade, Trades, second_candles
-from simulator.rules import SYMBOLS, SymbolRules, rules_for
+from simulator.core.rules import SYMBOLS, SymbolRules, rules_for
+from simulator.market.candles import EMPTY, SECOND_MS, Candles, Trade, Trades, second_candles
 
 TRADES_HEADER = "time_ms,price,qty,is_buyer_maker"
 CANDLES_HEADER = "open_time_ms,open,high,low,close,volume,quote_volume,trades,taker_buy_base,taker_buy_quote"

@@ -10,11 +10,11 @@ import json
 
 from aiohttp import web
 
-from simulator.api import ENDPOINTS, Endpoint
-from simulator.door import Door
+from simulator.api.endpoints import ENDPOINTS, Endpoint
+from simulator.core.rules import ApiError
+from simulator.doors.door import Door
+from simulator.doors.params import merged, signed_text
 from simulator.faults import Faults
-from simulator.params import merged, signed_text
-from simulator.rules import ApiError
 
 RETIRED = "/api/v3/userDataStream"
 _BY_PATH: dict[str, dict[str, Endpoint]] = {}

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from urllib.parse import parse_qsl
 
-from simulator.rules import ORDER_ID_PATTERN, ApiError, illegal, mandatory, parse_atoms
+from simulator.core.rules import ORDER_ID_PATTERN, ApiError, illegal, mandatory, parse_atoms
 
 SIGNING = frozenset({"timestamp", "recvWindow", "signature"})
 MAX_RECV_WINDOW = 60_000

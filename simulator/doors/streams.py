@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from simulator import wire
-from simulator.candles import INTERVALS, Trade, next_open, open_of
+from simulator.api import wire
+from simulator.doors.sockets import Connection
 from simulator.faults import Faults
-from simulator.sockets import Connection
+from simulator.market.candles import INTERVALS, Trade, next_open, open_of
 from simulator.venue import Listener, Venue
 
 MAX_STREAMS = 1024

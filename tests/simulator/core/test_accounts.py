@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.accounts import Account
+from simulator.core.accounts import Account
 
 
 def an_account(**atoms: int) -> Account:

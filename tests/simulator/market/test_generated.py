@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.candles import Candles
-from simulator.market import BLOCK_S, GeneratedTape, compute
-from simulator.rules import SYMBOLS
+from simulator.core.rules import SYMBOLS
+from simulator.market.candles import Candles
+from simulator.market.generated import BLOCK_S, GeneratedTape, compute
 
 NOW_S = 1_790_000_040
 BTC = SYMBOLS["BTCUSDT"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.params import Params, check_signature, check_time, merged, signed_text
-from simulator.rules import ATOMS, ApiError, fixed, parse_atoms
+from simulator.core.rules import ATOMS, ApiError, fixed, parse_atoms
+from simulator.doors.params import Params, check_signature, check_time, merged, signed_text
 
 NOW = 1_790_000_000_000
 

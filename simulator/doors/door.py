@@ -8,12 +8,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
-from simulator.accounts import Account
-from simulator.api import Answer, Call, Endpoint
-from simulator.exchange import Fact, Filled, Order, OrderPlaced
-from simulator.limits import Limits
-from simulator.params import Params, check_signature, check_time
-from simulator.rules import ApiError
+from simulator.api.endpoints import Answer, Call, Endpoint
+from simulator.core.accounts import Account
+from simulator.core.exchange import Fact, Filled, Order, OrderPlaced
+from simulator.core.rules import ApiError
+from simulator.doors.limits import Limits
+from simulator.doors.params import Params, check_signature, check_time
 from simulator.venue import Listener, Venue
 
 

@@ -20,8 +20,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.candles import DAY_MS, SECOND_MS, Candles, Ints, Trade, Trades, join, second_candles
-from simulator.rules import SymbolRules
+from simulator.core.rules import SymbolRules
+from simulator.market.candles import DAY_MS, SECOND_MS, Candles, Ints, Trade, Trades, join, second_candles
 
 Floats = NDArray[np.float64]
 

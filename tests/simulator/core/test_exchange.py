@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.accounts import Account
-from simulator.candles import Trade
-from simulator.exchange import AccountOpened, Exchange, Filled, Order, Request
-from simulator.matching import BUY, SELL, touch_after
-from simulator.rules import ATOMS, SYMBOLS, ApiError
+from simulator.core.accounts import Account
+from simulator.core.exchange import AccountOpened, Exchange, Filled, Order, Request
+from simulator.core.matching import BUY, SELL, touch_after
+from simulator.core.rules import ATOMS, SYMBOLS, ApiError
+from simulator.market.candles import Trade
 
 START = 6_000_000  # ticks of BTC: 60 000.00
 

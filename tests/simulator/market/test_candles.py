@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.candles import INTERVALS, History, Trade, Trades, next_open, open_of
-from simulator.market import GeneratedTape
-from simulator.replay import ReplayTape
-from simulator.rules import SYMBOLS
+from simulator.core.rules import SYMBOLS
+from simulator.market.candles import INTERVALS, History, Trade, Trades, next_open, open_of
+from simulator.market.generated import GeneratedTape
+from simulator.market.replay import ReplayTape
 
 NOW_MS = 1_790_000_045_678
 BTC = SYMBOLS["BTCUSDT"]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from simulator.accounts import Account
-from simulator.candles import INTERVALS, Candles, Trade, next_open
-from simulator.exchange import Ended, Fact, Filled, Order, OrderPlaced, fee_asset
-from simulator.matching import BUY, Touch
-from simulator.rules import SymbolRules, fixed
+from simulator.core.accounts import Account
+from simulator.core.exchange import Ended, Fact, Filled, Order, OrderPlaced, fee_asset
+from simulator.core.matching import BUY, Touch
+from simulator.core.rules import SymbolRules, fixed
+from simulator.market.candles import INTERVALS, Candles, Trade, next_open
 
 Json = dict[str, object]
 

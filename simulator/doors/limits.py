@@ -5,7 +5,7 @@ Pure: the wall time comes with each call. Says what was used and refuses what is
 
 from __future__ import annotations
 
-from simulator.rules import ApiError
+from simulator.core.rules import ApiError
 
 MINUTE_MS, TEN_SECONDS_MS, DAY_MS = 60_000, 10_000, 86_400_000
 WEIGHT_LIMIT, ORDERS_10S, ORDERS_1D = 6000, 100, 200_000

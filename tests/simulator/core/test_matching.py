@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.candles import Trade
-from simulator.matching import BUY, SELL, Book, Match, touch_after
+from simulator.core.matching import BUY, SELL, Book, Match, touch_after
+from simulator.market.candles import Trade
 
 
 def sold(price: int, qty: int = 10) -> Trade:

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from simulator import wire
-from simulator.api import ENDPOINTS
-from simulator.door import Door
-from simulator.exchange import AccountOpened, Fact, Order
-from simulator.params import SIGNING, Params
-from simulator.rules import ApiError, mandatory
-from simulator.sockets import Connection
+from simulator.api import wire
+from simulator.api.endpoints import ENDPOINTS
+from simulator.api.wire import Json
+from simulator.core.exchange import AccountOpened, Fact, Order
+from simulator.core.rules import ApiError, mandatory
+from simulator.doors.door import Door
+from simulator.doors.params import SIGNING, Params
+from simulator.doors.sockets import Connection
 from simulator.venue import Listener
-from simulator.wire import Json
 
 _METHODS = {endpoint.ws_method: endpoint for endpoint in ENDPOINTS}
 SUBSCRIBE, UNSUBSCRIBE = "userDataStream.subscribe.signature", "userDataStream.unsubscribe"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.replay import CANDLES_HEADER, TRADES_HEADER, BadFile, ReplayTape, load_tapes, rebased
+from simulator.market.replay import CANDLES_HEADER, TRADES_HEADER, BadFile, ReplayTape, load_tapes, rebased
 
 ROOT = Path(__file__).parents[2]
 

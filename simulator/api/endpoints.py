@@ -10,14 +10,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
-from simulator import wire
-from simulator.accounts import Account
-from simulator.candles import INTERVALS, Candles
-from simulator.exchange import Order, Request
-from simulator.limits import Limits, rate_limits
-from simulator.matching import BUY, SELL
-from simulator.params import SIGNING, Params
-from simulator.rules import (
+from simulator.api import wire
+from simulator.api.wire import Json
+from simulator.core.accounts import Account
+from simulator.core.exchange import Order, Request
+from simulator.core.matching import BUY, SELL
+from simulator.core.rules import (
     CLIENT_ID_PATTERN,
     DEFAULT_STP,
     STP_MODES,
@@ -26,8 +24,10 @@ from simulator.rules import (
     mandatory,
     symbol_info,
 )
+from simulator.doors.limits import Limits, rate_limits
+from simulator.doors.params import SIGNING, Params
+from simulator.market.candles import INTERVALS, Candles
 from simulator.venue import Venue, fills_of
-from simulator.wire import Json
 
 MAX_SPAN_MS = 86_400_000
 STOP_TYPES = {

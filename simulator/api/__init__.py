@@ -1,0 +1,1 @@
+"""What each call does and how its answer is written."""

@@ -1,0 +1,1 @@
+"""The exchange itself, pure: rules, accounts, orders, the book, and the decisions that change them."""
