@@ -6,7 +6,7 @@ up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 KINDS = {
@@ -85,9 +85,11 @@ class Faults:
                 return fault
         return None
 
-    def is_silent(self, stream: str, now_ms: int) -> bool:
-        """Is this stream told to send nothing?"""
-        return any(f.kind == "silence" and f.until_ms > now_ms and f.stream in stream for f in self._active)
+    def deliver(self, channel: str, text: str, send: Callable[[str], None], now_ms: int, owner: str = "") -> None:
+        """Hand *text* to *send*, unless a fault says otherwise. *channel* is a stream's name, or for account events
+        ``user@`` and the event's type; *owner* is the API key whose event it is."""
+        if not any(f.kind == "silence" and f.until_ms > now_ms and f.stream in channel for f in self._active):
+            send(text)
 
 
 def _text(name: str, value: object) -> str:

@@ -84,12 +84,13 @@ class Streams(Listener):
 
     def _publish(self, stream: str, event: Callable[[], wire.Json]) -> None:
         clients = self._by_stream.get(stream)
-        if not clients or self._faults.is_silent(stream, self._venue.wall()):
+        if not clients:
             return
         raw = json.dumps(event(), separators=(",", ":"))
         both = f'{{"stream":"{stream}","data":{raw}}}'
+        now = self._venue.wall()
         for client in clients:
-            client.connection.send(both if client.combined else raw)
+            self._faults.deliver(stream, both if client.combined else raw, client.connection.send, now)
 
     # clients ask
 
