@@ -27,6 +27,7 @@ from simulator.market.clock import MarketClock, wall_ms
 from simulator.market.generated import GeneratedTape
 from simulator.market.replay import BadFile, load_tapes, rebased
 from simulator.store import StateError, Store
+from simulator.usage import Program, is_for_a_command
 from simulator.venue import Venue
 
 CLOSE_S = 1.5  # a stop takes no longer, whoever is still connected
@@ -50,7 +51,12 @@ class Options:
     unlimited: bool
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(
+    cls=Program,
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND …]",
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
+)
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", default=9700, type=click.IntRange(0, 65535), help="Port to listen on; 0 picks a free one.")
 @click.option(
@@ -89,12 +95,15 @@ class Options:
     "--port-file", metavar="FILE", type=click.Path(path_type=Path), help="Write the port here once listening."
 )
 @click.option("--unlimited", is_flag=True, help="Count request weight and orders, but never refuse (for load tests).")
-def main(**options: object) -> None:
-    """A Binance-compatible spot exchange on this machine.
+@click.pass_context
+def main(context: click.Context, **options: object) -> None:
+    """A Binance-compatible spot exchange on this machine, for clients that know nothing of it.
 
-    REST under /api/v3, market streams under /ws and /stream, websocket API under /ws-api/v3, and under /sim what a real
-    exchange does not offer: accounts, a ledger, faults, the clock.
+    Without a command it serves until SIGINT or SIGTERM. What a real exchange does not offer is under /sim: accounts, a
+    ledger, faults, the clock.
     """
+    if is_for_a_command(context):
+        return
     chosen = Options(**options)  # type: ignore[arg-type]
     if not chosen.replay and (chosen.rebase or chosen.loop or chosen.history or chosen.start_delay):
         raise click.UsageError(
