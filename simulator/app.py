@@ -26,6 +26,8 @@ from simulator.market.candles import Tape
 from simulator.market.clock import MarketClock, wall_ms
 from simulator.market.generated import GeneratedTape
 from simulator.market.replay import BadFile, load_tapes, rebased
+from simulator.page.page import Page
+from simulator.page.recent import Recent
 from simulator.store import StateError, Store
 from simulator.usage import Program, is_for_a_command
 from simulator.venue import Venue
@@ -130,14 +132,17 @@ async def _serve(options: Options) -> int:
     faults = Faults()
     door = Door(venue, Limits(enforced=not options.unlimited))
     rest, streams, ws_api = Rest(door, faults), Streams(venue, faults), WsApi(door)
-    venue.listeners += [door, streams, ws_api]
+    recent = Recent(venue.exchange)
+    venue.listeners += [door, streams, ws_api, recent]
 
     def disconnect() -> None:
         streams.abort()
         ws_api.abort()
 
     app = web.Application(client_max_size=1 << 20, middlewares=[_without_disk])
-    app.add_routes(Control(venue, faults, disconnect, lambda: streams.connected() + ws_api.connected()).routes())
+    control = Control(venue, faults, disconnect, lambda: streams.connected() + ws_api.connected())
+    connected = {"streams": streams.connected, "API": ws_api.connected}
+    app.add_routes(control.routes() + Page(venue, faults, recent, control, about, connected).routes())
     for path in ("/ws", "/ws/{name:.*}", "/stream"):
         app.router.add_get(path, streams.handle)
     app.router.add_get("/ws-api/v3", ws_api.handle)

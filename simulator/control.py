@@ -10,7 +10,7 @@ import json
 import re
 import secrets
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -43,7 +43,7 @@ class Control:
     def routes(self) -> list[web.RouteDef]:
         """All routes."""
         return [
-            web.get("/", self.index),
+            web.get("/sim", self.index),
             web.get("/sim/clock", self.clock),
             web.post("/sim/accounts", self.open_account),
             web.get("/sim/ledger", self.ledger),
@@ -59,8 +59,8 @@ class Control:
                 "name": "Flotilla simulator",
                 "symbols": list(self._venue.exchange.symbols),
                 "connections": self._connected(),
-                "routes": ["/api/v3", "/ws", "/stream", "/ws-api/v3", "/sim/accounts", "/sim/ledger", "/sim/faults",
-                           "/sim/clock"],
+                "routes": ["/", "/api/v3", "/ws", "/stream", "/ws-api/v3", "/sim", "/sim/accounts", "/sim/ledger",
+                           "/sim/faults", "/sim/clock"],
             }
         )  # fmt: skip
 
@@ -104,12 +104,16 @@ class Control:
         """Switch a fault on."""
         try:
             body = await _body(request, None)
-            fault = self._faults.add(body, self._venue.wall())
+            self.switch_on(body)
         except (Refused, BadFault) as error:
             return _refused(error)
+        return web.json_response({"faults": self._faults.listed(self._venue.wall())}, status=201)
+
+    def switch_on(self, body: Mapping[str, object]) -> None:
+        """Switch a fault on from its JSON description. Raises `BadFault`."""
+        fault = self._faults.add(body, self._venue.wall())
         if fault.kind == "disconnect":
             self._disconnect()
-        return web.json_response({"faults": self._faults.listed(self._venue.wall())}, status=201)
 
     async def list_faults(self, request: web.Request) -> web.Response:
         """Faults that are on."""

@@ -32,6 +32,7 @@ class Fault:
     status: int = 503
     stream: str = ""
     until_ms: int = 0
+    id: int = 0
 
     def hits(self, method: str, path: str) -> bool:
         """Does this fault meet that request?"""
@@ -43,6 +44,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._active: list[Fault] = []
+        self._given = 0
 
     def add(self, body: Mapping[str, object], now_ms: int) -> Fault:
         """Switch one on from its JSON description; raises `BadFault`."""
@@ -62,6 +64,8 @@ class Faults:
         fault.status = _number("status", body.get("status", 503), 400, 599)
         if kind == "silence":
             fault.until_ms = now_ms + 1000 * _number("seconds", body.get("seconds"), 1, 86_400)
+        self._given += 1
+        fault.id = self._given
         if kind != "disconnect":
             self._active.append(fault)
         return fault
@@ -69,6 +73,12 @@ class Faults:
     def clear(self) -> None:
         """Switch all off."""
         self._active.clear()
+
+    def remove(self, number: int) -> bool:
+        """Switch one off; false when it is not on."""
+        kept = [fault for fault in self._active if fault.id != number]
+        found, self._active = len(kept) < len(self._active), kept
+        return found
 
     def listed(self, now_ms: int) -> list[dict[str, object]]:
         """What is still on."""
