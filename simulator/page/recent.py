@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from heapq import nlargest
 
-from simulator.core.exchange import Exchange, Fact, Filled, Order
+from simulator.core.exchange import Exchange
+from simulator.core.orders import Filled, Order, OrderFact
 from simulator.venue import Listener
 
 SHOWN = 20
@@ -23,7 +24,7 @@ class Recent(Listener):
             {key: sum(len(order.fills) for order in orders) for key, orders in exchange.by_account.items()}
         )
 
-    def on_fact(self, fact: Fact, order: Order) -> None:
+    def on_fact(self, fact: OrderFact, order: Order) -> None:
         """Remember a fill."""
         if isinstance(fact, Filled):
             self.fills.append((order, fact))

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import nlargest
 
-from simulator.core.exchange import Filled, Order
-from simulator.core.rules import fixed
+from simulator.core.exchange import received_asset
+from simulator.core.orders import Filled, Order
+from simulator.core.rules import SymbolRules, fixed
 from simulator.faults import Faults
 from simulator.page import figures
 from simulator.page.figures import Amount
@@ -191,32 +192,38 @@ def view(
 
 
 def _market(venue: Venue, symbol: str, market_ms: int) -> Market:
-    rules, book = venue.exchange.symbols[symbol], venue.exchange.books[symbol]
-    history = venue.histories[symbol]
-    candles = history.klines("1s", None, None, SPARK_S, market_ms)
-    closes = candles.close.tolist()
-    touch = book.touch
+    rules, touch = venue.exchange.symbols[symbol], venue.exchange.books[symbol].touch
+    closes = venue.histories[symbol].klines("1s", None, None, SPARK_S, market_ms).close.tolist()
     now, before = (closes[-1], closes[0]) if closes else (0, 0)
-    bids = [] if touch is None else [(touch.bid, touch.bid_qty())]
-    asks = [] if touch is None else [(touch.ask, touch.ask_qty())]
+    bids, asks = venue.book_levels(symbol, LEVELS)
     largest = max((qty for _, qty in bids + asks), default=1)
     gap = asks[0][0] - bids[0][0] if bids and asks else 0
     return Market(
         symbol=symbol,
         base=rules.base,
         quote=rules.quote,
-        status="HALT" if venue.is_halted(symbol) else "TRADING",
+        status=venue.exchange.status(symbol),
         last="" if touch is None else figures.price(rules, touch.last.price),
         trend="up" if now > before else "down" if now < before else "flat",
         change=figures.percent(now, before) if closes else "",
         spread=f"{figures.price(rules, gap)} · {gap / asks[0][0] * 10_000:.3f} bp" if gap else "",
-        bids=tuple(Level(price=figures.price(rules, p), qty=figures.quantity(rules, q), share=q * 100 // largest)
-                   for p, q in bids),
-        asks=tuple(Level(price=figures.price(rules, p), qty=figures.quantity(rules, q), share=q * 100 // largest)
-                   for p, q in asks),
-        spark=sparkline(closes, figures.price(rules, min(closes)), figures.price(rules, max(closes)))
-        if len(closes) > 1 else None,
-    )  # fmt: skip
+        bids=_levels(rules, bids, largest),
+        asks=_levels(rules, asks, largest),
+        spark=_spark(rules, closes),
+    )
+
+
+def _levels(rules: SymbolRules, levels: list[tuple[int, int]], largest: int) -> tuple[Level, ...]:
+    return tuple(
+        Level(price=figures.price(rules, price), qty=figures.quantity(rules, qty), share=max(1, qty * 100 // largest))
+        for price, qty in levels
+    )
+
+
+def _spark(rules: SymbolRules, closes: list[int]) -> Spark | None:
+    if len(closes) < 2:
+        return None
+    return sparkline(closes, figures.price(rules, min(closes)), figures.price(rules, max(closes)))
 
 
 def _balances(balances: Mapping[str, list[int]]) -> tuple[tuple[str, Amount, Amount], ...]:
@@ -236,14 +243,23 @@ def _order(venue: Venue, order: Order, market_ms: int) -> OrderView:
         side=placed.side,
         type=words(placed.type),
         price=figures.price(rules, placed.price) if placed.price else "",
-        stop="",
+        stop=figures.price(rules, placed.stop) if placed.stop else "",
         qty=figures.quantity(rules, placed.qty),
         filled=f"{order.filled * 100 // placed.qty}",
-        ahead="",
+        ahead=_ahead(venue, order),
         account=_account(venue, placed.api_key),
         age=figures.duration(max(0, market_ms - placed.time_ms) / 1000),
         since=figures.moment(placed.time_ms),
     )
+
+
+def _ahead(venue: Venue, order: Order) -> str:
+    """What of the market stands before a resting order; empty for one that is not in the book."""
+    placed = order.placed
+    if not order.is_resting:
+        return ""
+    lots = venue.exchange.books[placed.symbol].ahead_of(placed.order_id, placed.side, placed.price)
+    return figures.quantity(venue.exchange.symbols[placed.symbol], lots)
 
 
 def _fill(venue: Venue, order: Order, fill: Filled) -> FillView:
@@ -258,7 +274,7 @@ def _fill(venue: Venue, order: Order, fill: Filled) -> FillView:
         price=figures.price(rules, fill.price),
         qty=figures.quantity(rules, fill.qty),
         fee=figures.amount(fixed(fill.fee)),
-        fee_asset=rules.base if placed.side == "BUY" else rules.quote,
+        fee_asset=fill.fee_asset or received_asset(rules, placed.side),
         role="maker" if fill.is_maker else "taker",
         account=_account(venue, placed.api_key),
     )
