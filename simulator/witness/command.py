@@ -14,7 +14,7 @@ import click
 
 from simulator.witness.check import Verdict, examine
 from simulator.witness.reading import Unreadable
-from simulator.witness.sources import from_file, from_url
+from simulator.witness.sources import from_file, from_state, from_url
 from simulator.witness.telling import told
 
 DEFAULT_URL = "http://127.0.0.1:9700"
@@ -32,24 +32,37 @@ DEFAULT_URL = "http://127.0.0.1:9700"
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="A saved answer of GET /sim/ledger; - reads standard input.",
 )
+@click.option(
+    "--state",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The --state folder of a simulator, running or not.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def check(url: str | None, ledger: Path | None, as_json: bool) -> None:
+def check(url: str | None, ledger: Path | None, state: Path | None, as_json: bool) -> None:
     """Prove from a ledger alone that the exchange made no coin and lost none.
 
     Recomputes each account's balances from deposits, fills and fees, each order from its fills and its history, both
     sides of each trade, and the totals of the whole exchange, in exact decimals and without the exchange's own code.
     Each broken identity is one sentence.
     """
-    if url is not None and ledger is not None:
-        raise click.UsageError("Give one of --url and --ledger, not both.")
+    sources = [source for source in (url, ledger, state) if source is not None]
+    if len(sources) > 1:
+        raise click.UsageError("Give one of --url, --ledger and --state.")
+    source = str(sources[0]) if sources else DEFAULT_URL
     try:
-        source = str(ledger) if ledger is not None else url or DEFAULT_URL
-        verdict = examine(from_file(ledger) if ledger is not None else from_url(source))
+        verdict = examine(_fetched(source, ledger, state))
     except Unreadable as error:
         click.echo(str(error), err=True)
         sys.exit(2)
     click.echo(_json(source, verdict) if as_json else told(source, verdict))
     sys.exit(0 if verdict.holds else 1)
+
+
+def _fetched(url: str, ledger: Path | None, state: Path | None) -> object:
+    if ledger is not None:
+        return from_file(ledger)
+    return from_state(state) if state is not None else from_url(url)
 
 
 def _json(source: str, verdict: Verdict) -> str:

@@ -109,6 +109,7 @@ def test_what_is_no_ledger_ends_with_2_and_one_sentence(tmp_path, text, sentence
     "args",
     [
         ("--ledger", "no/such/file.json"),
+        ("--state", "no/such/folder"),
         ("--url", "http://127.0.0.1:1"),
         ("--url", "localhost:9700"),
         ("--url", "http://[bad"),
@@ -126,6 +127,32 @@ def test_an_address_that_is_no_simulator_is_said(simulator):
 
     assert done.returncode == 2
     assert "/api/v3/sim/ledger answers 404: give the address of a simulator" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("not json\n", "line 1 is not readable"),
+        ('[["cancel",1]]\n', "line 1 is not readable"),
+        ('[["end",7,"CANCELED","",5]]\n', "fact 1 (Ended) cannot follow those before it"),
+        ('[["symbol","SOLUSDT","HALT",{},5]]\n', "fact 1 is about SOLUSDT, whose decimals only its replay tells"),
+    ],
+)
+def test_a_folder_that_tells_no_story_is_said(tmp_path, line, sentence):
+    (tmp_path / "facts.jsonl").write_text(line)
+
+    done = run("check", "--state", tmp_path)
+
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert sentence in done.stderr
+
+
+def test_a_line_that_was_torn_by_a_kill_is_left_out(tmp_path):
+    (tmp_path / "facts.jsonl").write_text('[["end",7,"CANC')
+
+    done = run("check", "--state", tmp_path)
+
+    assert (done.returncode, (tmp_path / "facts.jsonl").read_text()) == (0, '[["end",7,"CANC')
 
 
 def test_one_source_at_a_time(saved):
@@ -147,4 +174,4 @@ def test_help_reads_like_a_tool():
     assert "  check  Prove from the ledger" in text
     assert "python -m simulator --replay BTCUSDT-trades.csv.gz --rebase --loop\n" in text
     own = run("check", "--help").stdout
-    assert all(option in own for option in ("--url", "--ledger", "--json", "Exit code: 0"))
+    assert all(option in own for option in ("--url", "--ledger", "--state", "--json", "Exit code: 0"))
