@@ -1,6 +1,7 @@
 """The life of each order: its fills add up to it, its changes tell the same story, and its end is its end.
 
-Expects the caller's exact decimal context.
+An order of which self-trade prevention took a part is filled when the rest is: nothing of it is left then. Expects
+the caller's exact decimal context.
 """
 
 from __future__ import annotations
@@ -61,8 +62,13 @@ def _state(order: Order) -> Iterator[str]:
         )
     if order.base == order.quote or order.locked_asset not in (order.base, order.quote):
         yield f"{order.symbol} of {order.base} and {order.quote} cannot lock {order.locked_asset}."
-    if (order.status == "FILLED") != (order.filled_qty == order.qty):
-        yield f"status is {order.status} with {text(order.filled_qty)} of {text(order.qty)} filled."
+    left = order.qty - order.filled_qty - order.prevented_qty
+    is_filled = order.filled_qty == order.qty or (left == 0 and order.filled_qty > 0 and order.status == "FILLED")
+    if (order.status == "FILLED") != is_filled or (order.status == "CANCELED" and left == 0):
+        yield (
+            f"status is {order.status} with {text(order.filled_qty)} filled and {text(order.prevented_qty)} prevented "
+            f"of {text(order.qty)}."
+        )
     if order.is_open and (order.status == "NEW") != (order.filled_qty == 0):
         yield f"status is {order.status}, but {text(order.filled_qty)} is filled."
     if not order.is_open and order.locked:

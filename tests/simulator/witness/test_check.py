@@ -173,11 +173,15 @@ BROKEN = {
     ),
     "filled in full, but not by its status": (
         put(*ALICE, "orders", 2, "status", "CANCELED"),
-        "order 3: status is CANCELED with 0.05 of 0.05 filled.",
+        "order 3: status is CANCELED with 0.05 filled and 0 prevented of 0.05.",
     ),
     "filled by its status alone": (
         put(*ALICE, "orders", 1, "status", "FILLED"),
-        "order 2: status is FILLED with 0.04 of 0.1 filled.",
+        "order 2: status is FILLED with 0.04 filled and 0 prevented of 0.1.",
+    ),
+    "cancelled with nothing left": (
+        put(*BOB, "orders", 0, "status", "CANCELED"),
+        "order 5: status is CANCELED with 0.01 filled and 0.02 prevented of 0.03.",
     ),
     "partly filled with nothing": (
         put(*BOB, "orders", 1, "status", "PARTIALLY_FILLED"),
@@ -362,6 +366,18 @@ def test_no_figure_can_move_by_the_smallest_amount_unseen(ledger):
             unseen.append(path)
 
     assert unseen == []
+
+
+def test_an_order_is_filled_when_what_was_not_prevented_is(ledger):
+    order = ledger["accounts"][1]["orders"][0]
+    order["status"] = "FILLED"
+    prevented, trade = order["changes"][2], order["changes"][1]
+    order["changes"] = [
+        order["changes"][0],
+        {**prevented, "status": "NEW", "filled_qty": "0.00000000"},
+        {**trade, "status": "FILLED"},
+    ]
+    assert violations(ledger) == []
 
 
 def test_amounts_too_large_for_floating_point_are_still_exact(ledger):
