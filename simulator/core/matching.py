@@ -108,7 +108,8 @@ class Book:
         self.touch: Touch | None = None
         self.crowd = crowd
         self._sides = {BUY: Side(1), SELL: Side(-1)}
-        self._dry = {BUY: (-1, 0, 0), SELL: (-1, 0, 0)}  # who arrives -> second, keys from … up to: nothing of the crowd
+        # Who arrives -> second, keys from … up to: there the crowd has nothing left.
+        self._dry = {BUY: (-1, 0, 0), SELL: (-1, 0, 0)}
         self._left: dict[int, tuple[int, int]] = {}  # sign × price -> (epoch, lots of the crowd that are left)
 
     # resting orders
