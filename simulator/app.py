@@ -16,6 +16,7 @@ from aiohttp.typedefs import Handler
 from simulator.control import Control
 from simulator.core.exchange import Exchange
 from simulator.core.rules import SYMBOLS, SymbolRules
+from simulator.doors.away import turned_away
 from simulator.doors.door import Door
 from simulator.doors.limits import Limits
 from simulator.doors.rest import Rest
@@ -28,7 +29,9 @@ from simulator.market.generated import GeneratedTape
 from simulator.market.replay import BadFile, load_tapes, rebased
 from simulator.store import StateError, Store
 from simulator.venue import Venue
+from simulator.works import Works
 
+MAX_LINE = 1 << 16  # bytes of a request line; REST refuses what is too long in the exchange's way
 CLOSE_S = 1.5  # a stop takes no longer, whoever is still connected
 
 
@@ -118,22 +121,20 @@ async def _serve(options: Options) -> int:
     store = Store(options.state) if options.state else None
     symbols, tapes, clock, about = _market(options, store)
     venue = Venue(Exchange(symbols), tapes, clock, store)
-    faults = Faults()
+    faults = Faults(market_ms=venue.now_ms, speed=clock.speed)
     door = Door(venue, Limits(enforced=not options.unlimited))
     rest, streams, ws_api = Rest(door, faults), Streams(venue, faults), WsApi(door)
     venue.listeners += [door, streams, ws_api]
 
-    def disconnect() -> None:
-        streams.abort()
-        ws_api.abort()
-
-    app = web.Application(client_max_size=1 << 20, middlewares=[_without_disk])
-    app.add_routes(Control(venue, faults, disconnect, lambda: streams.connected() + ws_api.connected()).routes())
+    faults.plant = Works(venue, streams, ws_api)
+    app = web.Application(client_max_size=1 << 20, middlewares=[_without_disk, turned_away(faults, venue.wall)])
+    app.add_routes(Control(venue, faults, lambda: streams.connected() + ws_api.connected()).routes())
     for path in ("/ws", "/ws/{name:.*}", "/stream"):
         app.router.add_get(path, streams.handle)
     app.router.add_get("/ws-api/v3", ws_api.handle)
-    app.router.add_route("*", "/api/{path:.*}", rest.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S / 2)
+    for path in ("/api/{path:.*}", "/sapi/{path:.*}"):
+        app.router.add_route("*", path, rest.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S / 2, max_line_size=MAX_LINE)
     await runner.setup()
     try:
         await web.TCPSite(runner, options.host, options.port).start()

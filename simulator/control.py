@@ -17,7 +17,7 @@ from aiohttp import web
 from simulator.core.accounts import Account
 from simulator.core.exchange import fee_asset
 from simulator.core.rules import ApiError, fixed, parse_atoms
-from simulator.faults import BadFault, Faults
+from simulator.faults import BadFault, Faults, kinds_table
 from simulator.venue import Venue, fills_of
 
 _ALPHABET = string.ascii_letters + string.digits
@@ -32,12 +32,9 @@ class Refused(Exception):
 class Control:
     """Handlers of ``/sim``."""
 
-    def __init__(
-        self, venue: Venue, faults: Faults, disconnect: Callable[[], None], connected: Callable[[], int]
-    ) -> None:
+    def __init__(self, venue: Venue, faults: Faults, connected: Callable[[], int]) -> None:
         self._venue = venue
         self._faults = faults
-        self._disconnect = disconnect
         self._connected = connected
 
     def routes(self) -> list[web.RouteDef]:
@@ -50,6 +47,7 @@ class Control:
             web.post("/sim/faults", self.add_fault),
             web.get("/sim/faults", self.list_faults),
             web.delete("/sim/faults", self.clear_faults),
+            web.delete("/sim/faults/{id}", self.remove_fault),
         ]
 
     async def index(self, request: web.Request) -> web.Response:
@@ -101,24 +99,32 @@ class Control:
         return web.json_response({"accounts": [self._statement(account) for account in chosen]})
 
     async def add_fault(self, request: web.Request) -> web.Response:
-        """Switch a fault on."""
+        """Switch a fault on; some are done at once and are not listed then."""
         try:
             body = await _body(request, None)
             fault = self._faults.add(body, self._venue.wall())
         except (Refused, BadFault) as error:
             return _refused(error)
-        if fault.kind == "disconnect":
-            self._disconnect()
-        return web.json_response({"faults": self._faults.listed(self._venue.wall())}, status=201)
+        return web.json_response({"id": fault.id, "faults": self._faults.listed(self._venue.wall())}, status=201)
 
     async def list_faults(self, request: web.Request) -> web.Response:
-        """Faults that are on."""
+        """Faults that are on, with what is left of each; with ``?kinds``, which kinds there are."""
+        if "kinds" in request.query:
+            return web.json_response({"kinds": kinds_table()})
         return web.json_response({"faults": self._faults.listed(self._venue.wall())})
 
     async def clear_faults(self, request: web.Request) -> web.Response:
-        """Switch all faults off."""
+        """Switch all faults off, and undo what they held."""
         self._faults.clear()
         return web.json_response({"faults": []})
+
+    async def remove_fault(self, request: web.Request) -> web.Response:
+        """Switch one fault off, and undo what it held."""
+        number = request.match_info["id"]
+        if not number.isdecimal() or len(number) > 9 or not self._faults.remove(int(number)):
+            text = f"No fault with id {number[:20]!r} is on: GET /sim/faults lists those that are."
+            return web.json_response({"error": text}, status=404)
+        return web.json_response({"faults": self._faults.listed(self._venue.wall())})
 
     def _statement(self, account: Account) -> dict[str, object]:
         symbols = self._venue.exchange.symbols
