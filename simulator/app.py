@@ -121,12 +121,12 @@ async def _serve(options: Options) -> int:
     store = Store(options.state) if options.state else None
     symbols, tapes, clock, about = _market(options, store)
     venue = Venue(Exchange(symbols), tapes, clock, store)
-    faults = Faults(market_ms=venue.now_ms, speed=clock.speed)
+    faults = Faults(clock.speed)
     door = Door(venue, Limits(enforced=not options.unlimited))
     rest, streams, ws_api = Rest(door, faults), Streams(venue, faults), WsApi(door)
     venue.listeners += [door, streams, ws_api]
 
-    faults.plant = Works(venue, streams, ws_api)
+    faults.install(Works(venue, streams, ws_api), venue.now_ms, {})
     app = web.Application(client_max_size=1 << 20, middlewares=[_without_disk, turned_away(faults, venue.wall)])
     app.add_routes(Control(venue, faults, lambda: streams.connected() + ws_api.connected()).routes())
     for path in ("/ws", "/ws/{name:.*}", "/stream"):

@@ -117,17 +117,6 @@ def described(body: Mapping[str, object]) -> Fault:
     return kind.type(**values)
 
 
-def from_form(form: Mapping[str, str]) -> dict[str, object]:
-    """A submitted form as the JSON object it stands for: empty fields left out, numbers and flags read."""
-    kind = KINDS.get(form.get("kind", ""))
-    rules = {field.name: rule_of(field) for field in fields(kind.type)} if kind else {}
-    return {
-        name: rules[name].from_text(name, value.strip()) if name in rules else value
-        for name, value in form.items()
-        if value.strip()
-    }
-
-
 def kinds_table() -> list[dict[str, object]]:
     """The table of kinds as JSON."""
     return [
@@ -426,7 +415,7 @@ class Maintenance(State):
 @_kind("filters", EXCHANGE, symbol="BTCUSDT", min_notional="10", tick_size="0.1")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters(Act):
-    """The limits of a symbol change, for good."""
+    """The limits or fees of a symbol change, for good."""
 
     symbol: str = name("which symbol", upper=True)
     tick_size: str = decimal("PRICE_FILTER", default="")
@@ -435,11 +424,17 @@ class Filters(Act):
     step_size: str = decimal("LOT_SIZE", default="")
     min_qty: str = decimal("LOT_SIZE", default="")
     max_qty: str = decimal("LOT_SIZE", default="")
+    max_market_qty: str = decimal("MARKET_LOT_SIZE", default="")
     min_notional: str = decimal("NOTIONAL", default="")
     max_notional: str = decimal("NOTIONAL", default="")
-    max_open_orders: str = decimal("MAX_NUM_ORDERS", default="")
-    max_algo_orders: str = decimal("MAX_NUM_ALGO_ORDERS", default="")
+    multiplier_up: str = decimal("PERCENT_PRICE_BY_SIDE", default="")
+    multiplier_down: str = decimal("PERCENT_PRICE_BY_SIDE", default="")
+    max_num_orders: str = decimal("MAX_NUM_ORDERS", default="")
+    max_num_algo_orders: str = decimal("MAX_NUM_ALGO_ORDERS", default="")
+    max_num_order_lists: str = decimal("MAX_NUM_ORDER_LISTS", default="")
     max_position: str = decimal("MAX_POSITION", default="")
+    maker_fee: str = decimal("fee of a maker, as a fraction", default="")
+    taker_fee: str = decimal("fee of a taker, as a fraction", default="")
 
     def changes(self) -> dict[str, str]:
         """Limit -> new value, of those that were given."""

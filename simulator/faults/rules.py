@@ -1,8 +1,8 @@
 """How one field of a fault is described and checked.
 
-A field is declared with ``text()``, ``choice()``, ``whole()``, ``number()``, ``flag()`` or ``decimal()`` where a
-kind is defined; the rule travels in the dataclass's metadata and serves the check at the door, the table of kinds and
-the form of a page. Knows nothing of any particular kind.
+A field is declared with ``text()``, ``name()``, ``choice()``, ``whole()``, ``number()``, ``flag()`` or ``decimal()``
+where a kind is defined; the rule travels in the dataclass's metadata and serves the check at the door and the table of
+kinds. Knows nothing of any particular kind.
 """
 
 from __future__ import annotations
@@ -62,20 +62,6 @@ class Rule:
             raise BadFault(
                 f'{name} is {shown(value)}: give a decimal of at most 15 digits and 8 places, such as "0.25".'
             )
-        return text
-
-    def from_text(self, name: str, text: str) -> object:
-        """What a form field holds, as JSON would have held it: for `read`, which refuses what stays a text."""
-        try:
-            match self.type:
-                case "whole":
-                    return int(text)
-                case "number":
-                    return float(text)
-                case "flag":
-                    return {"true": True, "on": True, "false": False}.get(text.lower(), text)
-        except ValueError:
-            pass
         return text
 
     def _fits(self, value: float) -> bool:

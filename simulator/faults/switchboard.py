@@ -1,7 +1,7 @@
 """Which faults are on, what is left of each, and when they end.
 
-Bookkeeping without I/O. Wall time comes with each call; a timed fault of a scenario counts market time, which
-``end_due`` brings. ``calls`` asks here what strikes a request; messages pass through ``deliver``.
+Bookkeeping without I/O. Wall time comes with each call. A timed fault of a scenario counts market time, and is ended
+by the scenario. ``calls`` asks here what strikes a request; messages pass through ``deliver``.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Active:
             self.left -= 1
         return True
 
-    def is_over(self, clock: str, now_ms: int) -> bool:
-        """Has its time come?"""
-        return self.until_ms is not None and self.clock == clock and self.until_ms <= now_ms
+    def is_over(self, wall_ms: int) -> bool:
+        """Has its time come by the wall?"""
+        return self.until_ms is not None and self.clock == WALL and self.until_ms <= wall_ms
 
     def wall_s(self, seconds: float) -> float:
         """*seconds* of its clock in seconds of the wall."""
@@ -65,17 +65,11 @@ class Active:
 
 
 class Faults:
-    """All faults. *market_ms* tells the market's time, *speed* how fast it runs; *later* calls back after seconds."""
+    """All faults. *speed* is how fast the market's clock runs; *later* calls back after seconds of the wall."""
 
-    def __init__(
-        self,
-        plant: Plant | None = None,
-        market_ms: Callable[[], int] = lambda: 0,
-        speed: float = 1.0,
-        later: Later | None = None,
-    ) -> None:
-        self.plant = plant
-        self._market_ms = market_ms
+    def __init__(self, speed: float = 1.0, later: Later | None = None) -> None:
+        self._plant: Plant | None = None
+        self._market_ms: Callable[[], int] = lambda: 0
         self._speed = speed
         self._later = later or _on_the_loop
         self._active: dict[int, Active] = {}
@@ -84,6 +78,13 @@ class Faults:
         self.banned: dict[str, tuple[int, int]] = {}  # address -> (end in wall ms, id of the fault)
         self.calls: list[Active] = []
         self._messages: list[Active] = []
+
+    def install(self, plant: Plant, market_ms: Callable[[], int], halted: Mapping[str, str]) -> None:
+        """Connect to the exchange. *halted* are symbols that do not trade already, with their status: they are listed
+        as halts, so that they can be cleared."""
+        self._plant, self._market_ms = plant, market_ms
+        for symbol, status in halted.items():
+            self.begin(Halt(symbol=symbol, status=status), WALL, 0)
 
     # switching
 
@@ -97,8 +98,8 @@ class Faults:
         until_ms = None if seconds is None else now_ms + math.ceil(seconds * 1000)
         self._given += 1
         active = Active(self._given, fault, clock, self._speed, until_ms, fault.strikes)
-        if self.plant is not None:
-            act(fault, self.plant)
+        if self._plant is not None:
+            act(fault, self._plant)
         if isinstance(fault, Act):
             return active
         if isinstance(fault, State):
@@ -106,7 +107,7 @@ class Faults:
         self._active[active.id] = active
         self._sort()
         if seconds is not None and clock == WALL:
-            self._later(seconds, lambda: self.end_due(WALL, until_ms or 0))
+            self._later(seconds, lambda: self.end_due(until_ms or 0))
         return active
 
     def remove(self, number: int) -> bool:
@@ -123,20 +124,15 @@ class Faults:
             self.remove(number)
         self._mail.flush()
 
-    def end_due(self, clock: str, now_ms: int) -> None:
-        """End what is over by *clock*."""
+    def end_due(self, now_ms: int) -> None:
+        """End what is over by the wall."""
         for active in list(self._active.values()):
-            if active.is_over(clock, now_ms):
+            if active.is_over(now_ms):
                 self.remove(active.id)
-
-    def next_end_ms(self) -> int | None:
-        """Market time at which a fault ends next, ``None`` when none does by market time."""
-        ends = [a.until_ms for a in self._active.values() if a.clock == MARKET and a.until_ms is not None]
-        return min(ends, default=None)
 
     def listed(self, now_ms: int) -> list[dict[str, object]]:
         """What is on: fields as asked, `count` that is left, `left_s` seconds of its clock, `hits` so far."""
-        self.end_due(WALL, now_ms)
+        self.end_due(now_ms)
         return [self._row(active, now_ms) for active in self._active.values()]
 
     # questions
@@ -148,7 +144,7 @@ class Faults:
 
     def is_away(self, now_ms: int) -> bool:
         """Is the exchange in maintenance?"""
-        return any(isinstance(a.fault, Maintenance) and not a.is_over(WALL, now_ms) for a in self._active.values())
+        return any(isinstance(a.fault, Maintenance) and not a.is_over(now_ms) for a in self._active.values())
 
     def use(self, active: Active, wall_ms: int) -> None:
         """A request fault has struck: it goes when used up. A rate limit stays listed while it bans."""
@@ -157,7 +153,7 @@ class Faults:
         if isinstance(active.fault, RateLimit):
             seconds = active.wall_s(active.fault.seconds)
             active.clock, active.until_ms = WALL, wall_ms + math.ceil(seconds * 1000)
-            self._later(seconds, lambda: self.end_due(WALL, active.until_ms or 0))
+            self._later(seconds, lambda: self.end_due(active.until_ms or 0))
         else:
             self._used(active)
 
@@ -172,7 +168,7 @@ class Faults:
             for active in self._messages
             if isinstance(active.fault, MessageFault)
             and active.fault.meets(channel, owner)
-            and not active.is_over(WALL, now_ms)
+            and not active.is_over(now_ms)
         ]
         self._mail.post(meeting, channel, text, send, now_ms, owner)
 
@@ -195,8 +191,8 @@ class Faults:
         self._mail.release(active)
         if isinstance(active.fault, DelayEvents) and active.left != 0:
             self._mail.flush()  # a line that is well again has no backlog
-        if self.plant is not None:
-            undo(active.fault, self.plant)
+        if self._plant is not None:
+            undo(active.fault, self._plant)
 
     def _sort(self) -> None:
         self.calls = [a for a in self._active.values() if isinstance(a.fault, CallFault)]

@@ -67,4 +67,6 @@ def timers():
 
 @pytest.fixture
 def faults(plant, timers):
-    return Faults(plant, later=timers)
+    faults = Faults(later=timers)
+    faults.install(plant, lambda: 0, {})
+    return faults

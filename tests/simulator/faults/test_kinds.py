@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from simulator.faults.kinds import KINDS, Delay, Filters, Halt, LoseAck, Silence, described, from_form, kinds_table
+from simulator.faults.kinds import KINDS, Delay, Filters, Halt, LoseAck, Silence, described, kinds_table
 from simulator.faults.rules import BadFault
 
 EXPECTED = {
@@ -87,12 +87,3 @@ def test_what_cannot_be_is_refused_with_field_value_and_remedy(body, sentence):
         described(body)
 
     assert str(refused.value).endswith(".")
-
-
-def test_a_form_stands_for_the_same_fault():
-    form = {"kind": "delay", "seconds": " 1.5", "path": "", "count": "2", "when": "before", "symbol": "btcusdt"}
-
-    assert described(from_form(form)) == Delay(seconds=1.5, count=2, when="before", symbol="BTCUSDT")
-    assert from_form({"kind": "unknown", "executed": "on"}) == {"kind": "unknown", "executed": True}
-    with pytest.raises(BadFault, match="count is 'two': give a whole number"):
-        described(from_form({"kind": "delay", "seconds": "1", "count": "two"}))

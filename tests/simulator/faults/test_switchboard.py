@@ -94,25 +94,28 @@ def test_maintenance_ends_on_the_moment(faults):
     assert [faults.is_away(now) for now in (1000, 2999, 3000)] == [True, True, False]
 
 
-def test_a_fault_of_a_scenario_ends_by_market_time(plant, timers):
-    market = [10_000]
-    faults = Faults(plant, market_ms=lambda: market[0], speed=60, later=timers)
-    faults.begin(Halt(symbol="BTCUSDT", seconds=30), MARKET, 10_000)
+def test_a_fault_of_a_scenario_counts_market_time_and_is_ended_by_it(plant, timers):
+    faults = Faults(speed=60, later=timers)
+    faults.install(plant, lambda: 16_000, {})
+    halt = faults.begin(Halt(symbol="BTCUSDT", seconds=30), MARKET, 10_000)
     faults.begin(Silence(seconds=20), MARKET, 10_000)
-    market[0] = 16_000
 
     assert timers.set == []
-    assert [(row["left_s"], row["clock"]) for row in faults.listed(999_999)] == [(24.0, "market"), (14.0, "market")]
-    assert faults.next_end_ms() == 30_000
+    assert [(row["left_s"], row["clock"]) for row in faults.listed(99_999)] == [(24.0, "market"), (14.0, "market")]
 
-    faults.end_due(MARKET, 30_000)
-    assert faults.next_end_ms() == 40_000
-    faults.end_due(MARKET, 40_000)
-    assert faults.next_end_ms() is None
+    faults.remove(halt.id)
     assert plant.done[-1] == ("status", "BTCUSDT", "TRADING")
 
 
 def test_a_fault_goes_on_with_what_is_left(faults):
-    faults.begin(Halt(symbol="BTCUSDT", seconds=30), MARKET, 10_000, lasting_s=12.5)
+    assert faults.begin(Halt(symbol="BTCUSDT", seconds=30), MARKET, 10_000, lasting_s=12.5).until_ms == 22_500
 
-    assert faults.next_end_ms() == 22_500
+
+def test_a_symbol_that_was_halted_before_a_restart_can_be_cleared(plant, timers):
+    faults = Faults(later=timers)
+    faults.install(plant, lambda: 0, {"BTCUSDT": "BREAK"})
+    assert [(row["kind"], row["symbol"], row["status"]) for row in faults.listed(0)] == [("halt", "BTCUSDT", "BREAK")]
+
+    faults.clear()
+
+    assert plant.done[-1] == ("status", "BTCUSDT", "TRADING")
