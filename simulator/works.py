@@ -20,7 +20,8 @@ class Works:
 
     def set_status(self, symbol: str, status: str) -> None:
         """TRADING, HALT, BREAK or CANCEL_ONLY; ``ValueError`` for an unknown symbol."""
-        self._venue.set_status(symbol, status)
+        if self._venue.exchange.statuses.get(symbol) != status:
+            self._venue.set_status(symbol, status)
 
     def change_filters(self, symbol: str, changes: dict[str, str]) -> None:
         """New limits by name; ``ValueError`` with a sentence where they cannot be."""

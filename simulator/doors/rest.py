@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from simulator.api.endpoints import ENDPOINTS, Endpoint
+from simulator.api.call import Endpoint
+from simulator.api.endpoints import ENDPOINTS
 from simulator.core.rules import ApiError
 from simulator.doors.door import Door
 from simulator.doors.params import merged, signed_text
@@ -78,7 +79,7 @@ class Rest:
 
     def _refusal(self, request: web.Request, error: ApiError) -> web.Response:
         used = self._door.limits.weight_used(request.remote or "", self._door.venue.wall())
-        return _json(error.status, {"code": error.code, "msg": error.msg}, _weight(used) | error.headers)
+        return _json(error.status, error.body(), _weight(used) | error.headers)
 
 
 async def _sent(request: web.Request) -> tuple[str, str]:

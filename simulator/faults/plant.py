@@ -10,6 +10,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Protocol
 
+from simulator.core.rules import TRADING
 from simulator.faults.kinds import (
     Balance,
     ClockSkew,
@@ -27,7 +28,6 @@ from simulator.faults.kinds import (
 from simulator.faults.rules import BadFault
 
 ATOM_DIGITS = 8
-TRADING = "TRADING"
 GOING_AWAY = 1001
 
 

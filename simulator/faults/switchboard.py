@@ -60,8 +60,8 @@ class Active:
         return self.until_ms is not None and self.clock == WALL and self.until_ms <= wall_ms
 
     def wall_s(self, seconds: float) -> float:
-        """*seconds* of its clock in seconds of the wall."""
-        return seconds / self.speed if self.clock == MARKET else seconds
+        """*seconds* of its clock in seconds of the wall; a market that stands still lends none."""
+        return seconds / self.speed if self.clock == MARKET and self.speed else seconds
 
 
 class Faults:

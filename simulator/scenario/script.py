@@ -195,7 +195,7 @@ class _Steps:
         fields = node.fields("at account", "every times " + " ".join(self._operations))
         named = [name for name in self._operations if name in fields]
         if len(named) != 1:
-            raise BadScenario(f"{node.file}: {node.path} must have one of {', '.join(self._operations)}: give just one.")
+            raise BadScenario(f"{node.file}: {node.path} needs one of {', '.join(self._operations)}: give just one.")
         endpoint, sent = self._operations[named[0]], fields[named[0]]
         params = {name: _param(value) for name, value in sent.mapping("the parameters of the call").items()}
         known = sorted((endpoint.params or frozenset()) - SIGNING)
