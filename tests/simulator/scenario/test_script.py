@@ -91,7 +91,7 @@ PLACE = "place: {symbol: BTCUSDT, side: BUY, type: MARKET, quantity: 1}"
         ("faults: [{at: .nan, fault: {kind: day_cut}}]", "run.yaml: faults[0].at is nan: give a number of seconds."),
         ("faults: [{at: true, fault: {kind: day_cut}}]", "run.yaml: faults[0].at is True: give a number of seconds."),
         ("faults: [{at: soon, fault: {kind: day_cut}}]", "run.yaml: faults[0].at is 'soon': give seconds after the"),
-        ("faults: [{at: 2027-01-15T09:00:00, fault: {kind: day_cut}}]", "at is '2027-01-15T09:00:00': add the time zone"),
+        ("faults: [{at: 2027-01-15T09:00:00, fault: {kind: day_cut}}]", "at is '2027-01-15T09:00:00': add the time z"),
         ("faults: [{at: 2027-01-15T07:59:59Z, fault: {kind: day_cut}}]",
          "faults[0].at is '2027-01-15T07:59:59Z': the market starts at 2027-01-15T08:00:00+00:00; give a later time."),
         ("faults: [{at: 1, times: 2, fault: {kind: day_cut}}]", "faults[0].times is 2: give every beside it"),
