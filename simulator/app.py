@@ -168,7 +168,9 @@ async def _serve(options: Options) -> int:
     app.router.add_get("/ws-api/v3", ws_api.handle)
     for path in ("/api/{path:.*}", "/sapi/{path:.*}"):
         app.router.add_route("*", path, rest.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S / 2, max_line_size=MAX_LINE)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=CLOSE_S / 2, max_line_size=MAX_LINE, auto_decompress=False
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, options.host, options.port).start()

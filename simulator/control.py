@@ -127,8 +127,8 @@ class Control:
 
 async def _body(request: web.Request, known: set[str] | None) -> dict[str, object]:
     try:
-        body = json.loads(await request.text())
-    except ValueError:
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError, web.RequestPayloadError):
         body = None
     if not isinstance(body, dict):
         raise Refused("The body must be a JSON object.")

@@ -6,10 +6,11 @@ Takes parameters from query and form body whatever the content type, signs over 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from simulator.api.call import Endpoint
 from simulator.api.endpoints import ENDPOINTS
@@ -19,6 +20,7 @@ from simulator.doors.params import merged, signed_text
 from simulator.faults import Asked, Cut, Faults, HtmlError, perform
 
 MAX_QUERY, MAX_BODY = 1 << 13, 1 << 16  # characters, bytes
+BODY_WITHIN_S = 3.0  # for a body that does not come with its head
 RETIRED = "/api/v3/userDataStream"
 DELISTINGS = "/sapi/v1/spot/delist-schedule"  # none ever; clients ask it before they trade
 _BY_CALL: dict[tuple[str, str], Endpoint] = {(endpoint.path, endpoint.method): endpoint for endpoint in ENDPOINTS}
@@ -86,17 +88,39 @@ async def _sent(request: web.Request) -> tuple[str, str]:
     """Query and body, raw. A GET has no body, whatever was sent."""
     query = request.raw_path.partition("?")[2]
     if len(query) > MAX_QUERY:
-        raise ApiError(-1101, "Too many parameters sent for this endpoint.", 414)
+        raise _too_much(414)
     if request.method == "GET" or not request.body_exists:
         return query, ""
     if (request.content_length or 0) > MAX_BODY:
-        raise ApiError(-1101, "Too many parameters sent for this endpoint.", 413)
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise ApiError(-1101, "Too many parameters sent for this endpoint.", 413)
-    return query, body.decode("utf-8", "surrogateescape")
+        raise _too_much(413)
+    return query, (await _body(request.content)).decode("utf-8", "surrogateescape")
+
+
+async def _body(content: StreamReader) -> bytes:
+    """The whole body; one that is whole already, as most are, costs no wait."""
+    try:
+        if content.is_eof():
+            body = content.read_nowait()
+        else:
+            body = b""
+            async with asyncio.timeout(BODY_WITHIN_S):
+                async for chunk in content.iter_any():
+                    body += chunk
+                    if len(body) > MAX_BODY:
+                        break
+    except web.RequestPayloadError:  # broken chunks
+        raise ApiError(-1100, "Illegal characters found in a parameter.") from None
+    except TimeoutError:
+        raise ApiError(-1100, "Illegal characters found in a parameter.", 408) from None
+    except ConnectionError:
+        raise Cut from None
+    if len(body) > MAX_BODY:
+        raise _too_much(413)
+    return body
+
+
+def _too_much(status: int) -> ApiError:
+    return ApiError(-1101, "Too many parameters sent for this endpoint.", status)
 
 
 def _asked(request: web.Request, query: str, body: str) -> Asked:
