@@ -10,13 +10,13 @@ import json
 import re
 import secrets
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from aiohttp import web
 
 from simulator.core.orders import AccountOpened
 from simulator.core.rules import ApiError, parse_atoms
-from simulator.faults import BadFault, Faults
+from simulator.faults import BadFault, Faults, kinds_table
 from simulator.venue import Venue
 from simulator.witness.ledger import ledger
 
@@ -32,12 +32,9 @@ class Refused(Exception):
 class Control:
     """Handlers of ``/sim``."""
 
-    def __init__(
-        self, venue: Venue, faults: Faults, disconnect: Callable[[], None], connected: Callable[[], int]
-    ) -> None:
+    def __init__(self, venue: Venue, faults: Faults, connected: Callable[[], int]) -> None:
         self._venue = venue
         self._faults = faults
-        self._disconnect = disconnect
         self._connected = connected
 
     def routes(self) -> list[web.RouteDef]:
@@ -50,6 +47,7 @@ class Control:
             web.post("/sim/faults", self.add_fault),
             web.get("/sim/faults", self.list_faults),
             web.delete("/sim/faults", self.clear_faults),
+            web.delete("/sim/faults/{id}", self.remove_fault),
         ]
 
     async def index(self, request: web.Request) -> web.Response:
@@ -99,34 +97,38 @@ class Control:
         return web.json_response(ledger(self._venue.exchange, key))
 
     async def add_fault(self, request: web.Request) -> web.Response:
-        """Switch a fault on."""
+        """Switch a fault on; some are done at once and are not listed then."""
         try:
             body = await _body(request, None)
-            self.switch_on(body)
+            fault = self._faults.add(body, self._venue.wall())
         except (Refused, BadFault) as error:
             return _refused(error)
-        return web.json_response({"faults": self._faults.listed(self._venue.wall())}, status=201)
-
-    def switch_on(self, body: Mapping[str, object]) -> None:
-        """Switch a fault on from its JSON description. Raises `BadFault`."""
-        fault = self._faults.add(body, self._venue.wall())
-        if fault.kind == "disconnect":
-            self._disconnect()
+        return web.json_response({"id": fault.id, "faults": self._faults.listed(self._venue.wall())}, status=201)
 
     async def list_faults(self, request: web.Request) -> web.Response:
-        """Faults that are on."""
+        """Faults that are on, with what is left of each; with ``?kinds``, which kinds there are."""
+        if "kinds" in request.query:
+            return web.json_response({"kinds": kinds_table()})
         return web.json_response({"faults": self._faults.listed(self._venue.wall())})
 
     async def clear_faults(self, request: web.Request) -> web.Response:
-        """Switch all faults off."""
+        """Switch all faults off, and undo what they held."""
         self._faults.clear()
         return web.json_response({"faults": []})
+
+    async def remove_fault(self, request: web.Request) -> web.Response:
+        """Switch one fault off, and undo what it held."""
+        number = request.match_info["id"]
+        if not number.isdecimal() or len(number) > 9 or not self._faults.remove(int(number)):
+            text = f"No fault with id {number[:20]!r} is on: GET /sim/faults lists those that are."
+            return web.json_response({"error": text}, status=404)
+        return web.json_response({"faults": self._faults.listed(self._venue.wall())})
 
 
 async def _body(request: web.Request, known: set[str] | None) -> dict[str, object]:
     try:
-        body = json.loads(await request.text())
-    except ValueError:
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError, web.RequestPayloadError):
         body = None
     if not isinstance(body, dict):
         raise Refused("The body must be a JSON object.")

@@ -21,7 +21,7 @@ def ping(call: Call) -> Answer:
 
 def server_time(call: Call) -> Answer:
     """The API clock, which is the wall."""
-    return {"serverTime": call.venue.wall()}
+    return {"serverTime": call.venue.api_ms()}
 
 
 def exchange_info(call: Call) -> Answer:
@@ -31,7 +31,7 @@ def exchange_info(call: Call) -> Answer:
     call.params.flag("showPermissionSets")
     return {
         "timezone": "UTC",
-        "serverTime": call.venue.wall(),
+        "serverTime": call.venue.api_ms(),
         "rateLimits": rate_limits(),
         "exchangeFilters": [],
         "symbols": [

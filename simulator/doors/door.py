@@ -61,6 +61,6 @@ class Door(Listener):
         if customer is None:
             raise ApiError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
         signature = params.required("signature")
-        check_time(params, self.venue.wall())
+        check_time(params, self.venue.api_ms())
         check_signature(customer.api_secret, signed_text, signature)
         return customer

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from simulator.api import market_wire as wire
+from simulator.doors.lines import Line
 from simulator.doors.sockets import Connection
 from simulator.faults import Faults
 from simulator.market.candles import INTERVALS, Trade, next_open, open_of
@@ -126,10 +127,9 @@ class Streams(Listener):
         """How many clients there are."""
         return len(self._clients)
 
-    def abort(self) -> None:
-        """Cut all lines."""
-        for client in list(self._clients):
-            client.connection.abort()
+    def lines(self) -> list[Line]:
+        """Who is connected, and to what."""
+        return [Line(client.connection, streams=client.streams) for client in self._clients]
 
     def _is_served(self, stream: str) -> bool:
         symbol, _, kind = stream.partition("@")

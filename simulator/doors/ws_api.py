@@ -17,6 +17,7 @@ from simulator.api.order_wire import Json
 from simulator.core.orders import Order, OrderFact
 from simulator.core.rules import ApiError, mandatory
 from simulator.doors.door import Door
+from simulator.doors.lines import Line
 from simulator.doors.params import SIGNING, Params
 from simulator.doors.sockets import Connection
 from simulator.venue import Listener
@@ -95,10 +96,16 @@ class WsApi(Listener):
         """How many clients there are."""
         return len(self._clients)
 
-    def abort(self) -> None:
-        """Cut all lines."""
-        for client in list(self._clients):
-            client.connection.abort()
+    def lines(self) -> list[Line]:
+        """Who is connected, with whose user streams."""
+        return [Line(client.connection, api_keys=set(client.subscriptions.values())) for client in self._clients]
+
+    def deafen(self, api_key: str) -> None:
+        """End the user streams of an account ("": of all) without telling; the connections stay."""
+        for client in self._clients:
+            for number, owner in list(client.subscriptions.items()):
+                if api_key in ("", owner):
+                    del client.subscriptions[number]
 
     async def _answer(self, client: _Client, text: str) -> None:
         request_id: object = None

@@ -20,7 +20,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from simulator.control import Control
-from simulator.faults import BadFault, Faults
+from simulator.faults import KINDS, BadFault, Faults
 from simulator.page import desk
 from simulator.page.recent import Recent
 from simulator.page.sparkline import HEIGHT, WIDTH
@@ -34,7 +34,7 @@ GROUPS = {"requests": "Requests", "streams": "Streams and user events", "exchang
 
 
 class Page:
-    """Handlers of the page. *switch_on* sets a fault from its JSON description and raises `BadFault`."""
+    """Handlers of the page. *about* says which market this is, *connected* counts clients by what they use."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Page:
         if "text/html" not in request.headers.get("Accept", ""):
             return await self._control.index(request)
         done = request.query.get("done", "")
-        return self._page(request, done=done if done in desk.KINDS else "", hold="hold" in request.query)
+        return self._page(request, done=done if done in KINDS else "", hold="hold" in request.query)
 
     async def set_fault(self, request: web.Request) -> web.Response:
         """Switch on what the form describes: 303 back to the page, or 422 with the form as it was sent."""
@@ -79,7 +79,7 @@ class Page:
             body = desk.asked(form)
             if "api_key" in body:
                 body["api_key"] = self._whole_key(str(body["api_key"]))
-            self._control.switch_on(body)
+            self._faults.add(body, self._venue.wall())
         except BadFault as error:
             return self._page(request, status=422, form=form, error=str(error))
         raise web.HTTPSeeOther(f"/?done={body['kind']}#faults")
@@ -128,8 +128,9 @@ def written(
     """The page as HTML. *host* is where its reader found it, *form* what was sent with an *error*; *done* names a fault
     that was just set, *hold* keeps a browser without JavaScript from fetching the page again."""
     return _TEMPLATE.render(
-        seen=seen, host=host, form=form or {}, error=error, done=done, hold=hold, kinds=desk.KINDS, ask=ASK, clear=CLEAR
-    )
+        seen=seen, host=host, form=form or {}, error=error, done=done, hold=hold, kinds=desk.forms(), ask=ASK,
+        clear=CLEAR,
+    )  # fmt: skip
 
 
 def refused_post(request: web.Request) -> web.Response | None:
@@ -172,7 +173,7 @@ def _policy(text: str) -> str:
 def _only_chosen() -> str:
     """Shows, of all kinds in the form, the fields of the one that is selected."""
     return "".join(
-        f'.set:has(option[value="{name}"]:checked) [data-kind="{name}"]{{display:grid}}' for name in desk.KINDS
+        f'.set:has(option[value="{name}"]:checked) [data-kind="{name}"]{{display:grid}}' for name in KINDS
     )
 
 

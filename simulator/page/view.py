@@ -13,7 +13,9 @@ from simulator.core.exchange import received_asset
 from simulator.core.orders import Filled, Order
 from simulator.core.rules import SymbolRules, fixed
 from simulator.faults import Faults
+from simulator.faults.switchboard import MARKET
 from simulator.page import figures
+from simulator.page.desk import meets
 from simulator.page.figures import Amount
 from simulator.page.recent import Recent
 from simulator.page.sparkline import Spark, sparkline
@@ -187,7 +189,7 @@ def view(
         orders=tuple(_order(venue, order, market_ms) for order in latest[:MOST_ORDERS]),
         more_orders=max(0, len(latest) - MOST_ORDERS),
         fills=tuple(_fill(venue, order, fill) for order, fill in reversed(recent.fills)),
-        faults=tuple(_fault(row, wall_ms) for row in faults.listed(wall_ms)),
+        faults=tuple(_fault(row) for row in faults.listed(wall_ms)),
     )
 
 
@@ -280,11 +282,21 @@ def _fill(venue: Venue, order: Order, fill: Filled) -> FillView:
     )
 
 
-def _fault(row: Mapping[str, object], wall_ms: int) -> FaultView:
-    until = row.get("until_ms")
-    left = f"{figures.duration((int(str(until)) - wall_ms) / 1000)} left" if until else f"{row.get('count', 1)}× left"
-    meets = [f"{name} {row[name]}" for name in row if name not in ("id", "kind", "count", "until_ms")]
-    return FaultView(id=str(row.get("id", "")), kind=str(row["kind"]), meets=" · ".join(meets), left=left)
+def _fault(row: Mapping[str, object]) -> FaultView:
+    left = [f"{row['count']}×"] if "count" in row else []
+    if "left_s" in row:
+        of_market = " of market time" if row.get("clock") == MARKET else ""
+        left.append(figures.duration(float(str(row["left_s"]))) + of_market)
+    words_of = {name: str(value) for name, value in meets(row)}
+    if "api_key" in words_of:
+        words_of["api_key"] = f"…{words_of['api_key'][-4:]}"
+    shown = [f"{words(name)} {value}" for name, value in words_of.items()]
+    if row.get("hits"):
+        shown.append(f"struck {row['hits']}×")
+    return FaultView(
+        id=str(row["id"]), kind=str(row["kind"]), meets=" · ".join(shown),
+        left=f"{' or '.join(left)} left" if left else "until cleared",
+    )  # fmt: skip
 
 
 def _account(venue: Venue, api_key: str) -> str:
