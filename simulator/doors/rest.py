@@ -28,6 +28,7 @@ _METHODS: dict[str, list[str]] = {}
 for _path, _method in _BY_CALL:
     _METHODS.setdefault(_path, []).append(_method)
 _JSON = "application/json;charset=UTF-8"
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Rest:
@@ -154,8 +155,7 @@ def _weight(used: int) -> dict[str, str]:
 
 
 def _json(status: int, body: object, headers: Mapping[str, str] | None = None) -> web.Response:
-    text = json.dumps(body, separators=(",", ":"))
-    return web.Response(status=status, body=text.encode(), headers={"Content-Type": _JSON, **(headers or {})})
+    return web.Response(status=status, body=_encode(body).encode(), headers={"Content-Type": _JSON, **(headers or {})})
 
 
 def _page(status: int, html: str) -> web.Response:
