@@ -36,8 +36,12 @@ def asked(form: Mapping[str, str]) -> dict[str, object]:
     chosen kind count; what is empty is left out."""
     chosen = form.get("kind", "")
     types = {field.name: field.type for field in KINDS[chosen].fields} if chosen in KINDS else {}
-    own = {name.removeprefix(chosen + "."): text.strip() for name, text in form.items() if name.startswith(chosen + ".")}
-    return {"kind": chosen, **{name: _value(types.get(name, "text"), text) for name, text in own.items() if text}}
+    body: dict[str, object] = {"kind": chosen}
+    for key, text in form.items():
+        kind, _, name = key.partition(".")
+        if kind == chosen and name and text.strip():
+            body[name] = _value(types.get(name, "text"), text.strip())
+    return body
 
 
 def _value(type_name: str, text: str) -> object:

@@ -38,7 +38,8 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """One symbol. *trend* is up, down or flat over the last minute; texts are empty before the first trade."""
+    """One symbol. *trend* is up, down or flat, as *change* over the last minute says; texts are empty before the first
+    trade."""
 
     symbol: str
     base: str
@@ -196,7 +197,7 @@ def view(
 def _market(venue: Venue, symbol: str, market_ms: int) -> Market:
     rules, touch = venue.exchange.symbols[symbol], venue.exchange.books[symbol].touch
     closes = venue.histories[symbol].klines("1s", None, None, SPARK_S, market_ms).close.tolist()
-    now, before = (closes[-1], closes[0]) if closes else (0, 0)
+    change = figures.percent(closes[-1], closes[0]) if closes else ""
     bids, asks = venue.book_levels(symbol, LEVELS)
     largest = max((qty for _, qty in bids + asks), default=1)
     gap = asks[0][0] - bids[0][0] if bids and asks else 0
@@ -206,8 +207,8 @@ def _market(venue: Venue, symbol: str, market_ms: int) -> Market:
         quote=rules.quote,
         status=venue.exchange.status(symbol),
         last="" if touch is None else figures.price(rules, touch.last.price),
-        trend="up" if now > before else "down" if now < before else "flat",
-        change=figures.percent(now, before) if closes else "",
+        trend={"+": "up", "−": "down"}.get(change[:1], "flat"),
+        change=change,
         spread=f"{figures.price(rules, gap)} · {gap / asks[0][0] * 10_000:.3f} bp" if gap else "",
         bids=_levels(rules, bids, largest),
         asks=_levels(rules, asks, largest),
@@ -287,7 +288,7 @@ def _fault(row: Mapping[str, object]) -> FaultView:
     if "left_s" in row:
         of_market = " of market time" if row.get("clock") == MARKET else ""
         left.append(figures.duration(float(str(row["left_s"]))) + of_market)
-    words_of = {name: str(value) for name, value in meets(row)}
+    words_of = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in meets(row)}
     if "api_key" in words_of:
         words_of["api_key"] = f"…{words_of['api_key'][-4:]}"
     shown = [f"{words(name)} {value}" for name, value in words_of.items()]
@@ -304,9 +305,9 @@ def _account(venue: Venue, api_key: str) -> str:
 
 
 def _offset(ms: int) -> str:
-    """How the market's clock stands to the wall's."""
+    """How the market's clock stands to the wall's; empty when they agree."""
     if abs(ms) < SAME_CLOCK_MS:
-        return "same as the wall"
+        return ""
     return f"{figures.duration(abs(ms) / 1000)} {'ahead of' if ms > 0 else 'behind'} the wall"
 
 

@@ -115,8 +115,6 @@ def test_a_fault_is_cleared_by_its_number_and_all_without_one(own):
 def test_the_end_of_an_api_key_is_enough(own):
     key = own.account().api_key
     fields = {"kind": "lose_fill", "lose_fill.api_key": key[-4:]}
-    if "lose_fill" not in own.ask("GET", "/", headers=HTML).text:
-        pytest.fail("the form knows no fault that selects by key")
 
     assert send(own, ASK, fields).status_code == 303
 

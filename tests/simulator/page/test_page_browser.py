@@ -130,6 +130,7 @@ def test_without_javascript_it_is_all_there(own, browser):
 @pytest.mark.parametrize("width", [390, 768, 1280])
 def test_nothing_is_wider_than_the_window(own, look, width):
     customer = own.account(USDT="100000000", BTC="12345.12345678")
+    own.sim("POST", "accounts", {"name": "x" * 100, "balances": {"USDT": "999999999999999.12345678"}})
     customer.order(quantity="0.01", price=f"{own.price() * 0.9:.2f}", newClientOrderId="x" * 36)
     customer.order(kind="MARKET", quantity="0.5")
 
