@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 GROUPS = {
     "Where it listens": ("host", "port", "port_file"),
-    "The market": ("replay", "rebase", "loop", "history", "start_delay", "speed", "seed"),
+    "The market": ("replay", "rebase", "loop", "history", "start_delay", "start", "speed", "seed"),
     "What happens in it": ("scenario", "state", "unlimited"),
 }
 SERVED = (

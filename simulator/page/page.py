@@ -8,7 +8,6 @@ sent is refused: the exchange usually listens where only this machine's browsers
 from __future__ import annotations
 
 import ipaddress
-import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -17,7 +16,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from simulator.control import Control
 from simulator.faults import KINDS, BadFault, Faults
@@ -149,7 +147,7 @@ async def read_form(request: web.Request) -> dict[str, str] | None:
     try:
         text = (await request.read()).decode()
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
-    except ValueError:
+    except (ValueError, web.RequestPayloadError):
         return None
 
 
@@ -192,13 +190,12 @@ HEADERS = {
 }
 _ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 _ENVIRONMENT.globals |= {
-    "style": Markup(STYLE),
-    "script": Markup(SCRIPT),
+    "style": STYLE,
+    "script": SCRIPT,
     "icon": "data:image/svg+xml;base64," + b64encode(ICON.encode()).decode(),
-    "logo": Markup(ICON),
+    "logo": ICON,
     "groups": GROUPS,
     "spark_size": (WIDTH, HEIGHT),
     "words": words,
-    "json": json.dumps,
 }
 _TEMPLATE = _ENVIRONMENT.from_string(_file("page.html"))

@@ -52,8 +52,15 @@ def trade(simulator) -> int:
     cancelled = two.call("DELETE", "order", symbol="BTCUSDT", orderId=resting["orderId"])
     assert cancelled.json["status"] == "CANCELED"
     assert inside["status"] == "FILLED"
+    pair = two.call(
+        "POST", "orderList/oco", symbol="BTCUSDT", side="SELL", quantity="0.1", aboveType="LIMIT_MAKER", abovePrice=far,
+        belowType="STOP_LOSS", belowStopPrice=near,
+    )  # fmt: skip
+    assert pair.status == 200, pair.text
+    gift = {"kind": "balance", "api_key": one.api_key, "asset": "USDT", "amount": "-12.5"}
+    assert simulator.sim("POST", "faults", gift).status == 201
     order(one, quantity="0.01", price=near, newClientOrderId="left-open")
-    return placed
+    return placed + 2
 
 
 def test_nothing_is_made_or_lost_while_customers_trade(start):
@@ -63,7 +70,7 @@ def test_nothing_is_made_or_lost_while_customers_trade(start):
     done = check("--url", simulator.url)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"2 accounts, {placed} orders (1 open)" in done.stdout
+    assert f"2 accounts, {placed} orders (3 open)" in done.stdout
     assert done.stdout.endswith("Every identity holds: no coin was made, and none was lost.\n")
 
 
