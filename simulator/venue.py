@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from simulator.core.exchange import AccountOpened, Exchange, Fact, Filled, Order, OrderPlaced, Request
 from simulator.core.matching import touch_after
 from simulator.market.candles import SECOND_MS, Candles, History, Tape, Trade
 from simulator.market.clock import MarketClock, wall_ms
+from simulator.market.depth import ShownBook, Sides
 from simulator.store import StateError, Store
 
 NEVER = 1 << 62
@@ -83,6 +85,7 @@ class Venue:
         self.wall = wall
         self.listeners: list[Listener] = []
         self.histories = {symbol: History(tape) for symbol, tape in tapes.items()}
+        self.shown = {symbol: ShownBook(partial(self.book_levels, symbol), wall() * 1000) for symbol in tapes}
         self._store = store
         self._failure: StateError | None = None
         self._due_ms = NEVER
@@ -138,12 +141,21 @@ class Venue:
         uid = len(self.exchange.accounts) + 1
         self._commit([AccountOpened(api_key, api_secret, name, uid, self.now_ms(), deposits)])
 
-    async def klines(self, symbol: str, interval: str, start_ms: int | None, end_ms: int | None, limit: int) -> Candles:
+    async def klines(
+        self, symbol: str, interval: str, start_ms: int | None, end_ms: int | None, limit: int, offset_ms: int = 0
+    ) -> Candles:
         """Candles of the market so far; long spans are computed beside the event loop."""
         history, now = self.histories[symbol], self.advance()
         if history.cost_s(interval, limit) <= THREAD_ABOVE_S:
-            return history.klines(interval, start_ms, end_ms, limit, now)
-        return await asyncio.to_thread(history.klines, interval, start_ms, end_ms, limit, now)
+            return history.klines(interval, start_ms, end_ms, limit, now, offset_ms)
+        return await asyncio.to_thread(history.klines, interval, start_ms, end_ms, limit, now, offset_ms)
+
+    def book_levels(self, symbol: str, count: int) -> Sides:
+        """Up to *count* levels of each side, best first: (ticks, lots)."""
+        touch = self.exchange.books[symbol].touch
+        if touch is None:
+            return [], []
+        return [(touch.bid, touch.bid_qty())], [(touch.ask, touch.ask_qty())]
 
     def close(self) -> None:
         """Give up what is still being computed."""

@@ -6,13 +6,12 @@ takes a ``Call`` and returns JSON, or raises ``ApiError``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
-from simulator.api import wire
-from simulator.api.wire import Json
-from simulator.core.accounts import Account
+from simulator.api import market_data, weights, wire
+from simulator.api.call import Answer, Call, Handler
+from simulator.api.weights import Weight
 from simulator.core.exchange import Order, Request
 from simulator.core.matching import BUY, SELL
 from simulator.core.rules import (
@@ -22,12 +21,9 @@ from simulator.core.rules import (
     ApiError,
     SymbolRules,
     mandatory,
-    symbol_info,
 )
-from simulator.doors.limits import Limits, rate_limits
 from simulator.doors.params import SIGNING, Params
-from simulator.market.candles import INTERVALS, Candles
-from simulator.venue import Venue, fills_of
+from simulator.venue import fills_of
 
 MAX_SPAN_MS = 86_400_000
 STOP_TYPES = {
@@ -36,80 +32,6 @@ STOP_TYPES = {
     "TAKE_PROFIT": "Take profit orders",
     "TAKE_PROFIT_LIMIT": "Take profit limit orders",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request that passed the door. *customer* is whose key signed it, on signed endpoints."""
-
-    venue: Venue
-    limits: Limits
-    params: Params
-    customer: Account | None = None
-
-    @property
-    def api_key(self) -> str:
-        """Key of the account that signed."""
-        assert self.customer is not None
-        return self.customer.api_key
-
-    def rules(self) -> SymbolRules:
-        """Rules of the required ``symbol``."""
-        symbol = self.params.symbol(self.venue.exchange.symbols)
-        assert symbol is not None
-        return self.venue.exchange.symbols[symbol]
-
-
-Answer = object
-Handler = Callable[[Call], Answer | Awaitable[Answer]]
-
-
-def ping(call: Call) -> Answer:
-    """{}"""
-    return {}
-
-
-def server_time(call: Call) -> Answer:
-    """The API clock, which is the wall."""
-    return {"serverTime": call.venue.wall()}
-
-
-def exchange_info(call: Call) -> Answer:
-    """Limits and listed symbols."""
-    listed = call.venue.exchange.symbols
-    one, many = call.params.symbol(listed, required=False), call.params.symbols(listed)
-    call.params.flag("showPermissionSets")
-    return {
-        "timezone": "UTC",
-        "serverTime": call.venue.wall(),
-        "rateLimits": rate_limits(),
-        "exchangeFilters": [],
-        "symbols": [
-            symbol_info(listed[name], "HALT" if call.venue.is_halted(name) else "TRADING")
-            for name in (many or ([one] if one else listed))
-        ],
-    }
-
-
-async def klines(call: Call) -> Answer:
-    """Candles, ascending; the last may be open."""
-    rules, params = call.rules(), call.params
-    interval = params.choice("interval", INTERVALS, ApiError(-1120, "Invalid interval."))
-    if (params.text("timeZone") or "0") not in ("0", "00:00", "+00:00"):
-        raise ApiError(-1130, "Data sent for parameter 'timeZone' is not valid.")
-    start, end = params.time_ms("startTime"), params.time_ms("endTime")
-    candles: Candles = await call.venue.klines(rules.symbol, interval, start, end, params.limit(500, 1000))
-    return wire.kline_rows(rules, interval, candles)
-
-
-def ticker_price(call: Call) -> Answer:
-    """Last price of one symbol, several or all."""
-    return _per_symbol(call, lambda rules, touch: {"symbol": rules.symbol, "price": rules.price_text(touch.last.price)})
-
-
-def ticker_book(call: Call) -> Answer:
-    """Best bid and ask of one symbol, several or all."""
-    return _per_symbol(call, wire.book_ticker)
 
 
 def account(call: Call) -> Answer:
@@ -214,46 +136,62 @@ def my_trades(call: Call) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One operation. *weight_all* is charged without ``symbol``; *free* ones cost nothing when they succeed."""
+    """One operation. *free* ones cost nothing when they succeed."""
 
     method: str
     path: str
     ws_method: str
-    weight: int
+    weight: Weight
     handler: Handler
     params: frozenset[str] = frozenset()
     signed: bool = False
-    weight_all: int = 0
     free: bool = False
 
     def cost(self, params: Params) -> int:
         """Request weight of a call with *params*."""
-        return self.weight_all if self.weight_all and "symbol" not in params else self.weight
+        return weights.cost_of(self.weight, params)
 
 
 def _endpoint(
-    method: str, path: str, ws_method: str, weight: int, handler: Handler, params: str = "", **more: bool | int
+    method: str, path: str, ws_method: str, weight: Weight, handler: Handler, params: str = "", **more: bool
 ) -> Endpoint:
     names = frozenset(params.split())
     signed = bool(more.get("signed"))
     return Endpoint(
         method, "/api/v3/" + path, ws_method, weight, handler, names | SIGNING if signed else names,
-        signed, int(more.get("weight_all", 0)), bool(more.get("free")),
+        signed, bool(more.get("free")),
     )  # fmt: skip
 
 
+_KLINE_PARAMS = "symbol interval startTime endTime timeZone limit"
 _ORDER_PARAMS = (
     "symbol side type timeInForce quantity quoteOrderQty price newClientOrderId newOrderRespType "
     "selfTradePreventionMode stopPrice trailingDelta icebergQty"
 )
 ENDPOINTS = (
-    _endpoint("GET", "ping", "ping", 1, ping),
-    _endpoint("GET", "time", "time", 1, server_time),
-    _endpoint("GET", "exchangeInfo", "exchangeInfo", 20, exchange_info, "symbol symbols showPermissionSets"),
-    _endpoint("GET", "klines", "klines", 2, klines, "symbol interval startTime endTime timeZone limit"),
-    _endpoint("GET", "uiKlines", "uiKlines", 2, klines, "symbol interval startTime endTime timeZone limit"),
-    _endpoint("GET", "ticker/price", "ticker.price", 2, ticker_price, "symbol symbols", weight_all=4),
-    _endpoint("GET", "ticker/bookTicker", "ticker.book", 2, ticker_book, "symbol symbols", weight_all=4),
+    _endpoint("GET", "ping", "ping", 1, market_data.ping),
+    _endpoint("GET", "time", "time", 1, market_data.server_time),
+    _endpoint("GET", "exchangeInfo", "exchangeInfo", 20, market_data.exchange_info,
+              "symbol symbols permissions showPermissionSets symbolStatus"),
+    _endpoint("GET", "depth", "depth", weights.depth, market_data.depth, "symbol limit symbolStatus"),
+    _endpoint("GET", "trades", "trades.recent", 25, market_data.recent_trades, "symbol limit"),
+    _endpoint("GET", "historicalTrades", "trades.historical", 25, market_data.historical_trades, "symbol limit fromId"),
+    _endpoint("GET", "aggTrades", "trades.aggregate", 4, market_data.agg_trades,
+              "symbol fromId startTime endTime limit"),
+    _endpoint("GET", "klines", "klines", 2, market_data.klines, _KLINE_PARAMS),
+    _endpoint("GET", "uiKlines", "uiKlines", 2, market_data.klines, _KLINE_PARAMS),
+    _endpoint("GET", "avgPrice", "avgPrice", 2, market_data.average, "symbol"),
+    _endpoint("GET", "referencePrice", "referencePrice", 2, market_data.reference_price, "symbol"),
+    _endpoint("GET", "ticker/24hr", "ticker.24hr", weights.day_ticker, market_data.day_ticker,
+              "symbol symbols type symbolStatus"),
+    _endpoint("GET", "ticker", "ticker", weights.per_symbol(4, 200), market_data.window_ticker,
+              "symbol symbols windowSize type symbolStatus"),
+    _endpoint("GET", "ticker/tradingDay", "ticker.tradingDay", weights.per_symbol(4, 200), market_data.trading_day,
+              "symbol symbols timeZone type symbolStatus"),
+    _endpoint("GET", "ticker/price", "ticker.price", weights.by_symbol(2, 4), market_data.price_ticker,
+              "symbol symbols symbolStatus"),
+    _endpoint("GET", "ticker/bookTicker", "ticker.book", weights.by_symbol(2, 4), market_data.book_ticker,
+              "symbol symbols symbolStatus"),
     _endpoint("GET", "account", "account.status", 20, account, "omitZeroBalances", signed=True),
     _endpoint("POST", "order", "order.place", 1, place_order, _ORDER_PARAMS, signed=True, free=True),
     _endpoint("GET", "order", "order.status", 4, get_order, "symbol orderId origClientOrderId", signed=True),
@@ -261,27 +199,14 @@ ENDPOINTS = (
         "DELETE", "order", "order.cancel", 1, cancel_order,
         "symbol orderId origClientOrderId newClientOrderId cancelRestrictions", signed=True, free=True,
     ),
-    _endpoint("GET", "openOrders", "openOrders.status", 6, open_orders, "symbol", signed=True, weight_all=80),
+    _endpoint("GET", "openOrders", "openOrders.status", weights.by_symbol(6, 80), open_orders, "symbol",
+              signed=True),
     _endpoint("DELETE", "openOrders", "openOrders.cancelAll", 1, cancel_open_orders, "symbol", signed=True, free=True),
     _endpoint("GET", "allOrders", "allOrders", 20, all_orders, "symbol orderId startTime endTime limit", signed=True),
     _endpoint(
         "GET", "myTrades", "myTrades", 20, my_trades, "symbol orderId startTime endTime fromId limit", signed=True
     ),
 )  # fmt: skip
-
-
-def _per_symbol(call: Call, row: Callable[..., Json]) -> Answer:
-    call.venue.advance()
-    exchange = call.venue.exchange
-    one, many = call.params.symbol(exchange.symbols, required=False), call.params.symbols(exchange.symbols)
-    names = many or ([one] if one else list(exchange.symbols))
-    touches = [(exchange.symbols[name], exchange.books[name].touch) for name in names]
-    rows = [row(rules, touch) for rules, touch in touches if touch is not None]
-    if one is None:
-        return rows
-    if not rows:
-        raise ApiError(-1112, "No orders on book for symbol.")
-    return rows[0]
 
 
 def _queried(call: Call, orders: list[Order]) -> Answer:

@@ -60,7 +60,7 @@ def test_a_kline_row_has_twelve_fields(simulator):
         ("symbol=BTCUSDT&interval=1s&startTime=now", -1100),
         ("symbol=BTCUSDT&interval=1s&endTime=0", None),
         ("symbol=BTCUSDT&interval=1s&colour=red", -1104),
-        ("symbol=BTCUSDT&interval=1s&timeZone=8", -1130),
+        ("symbol=BTCUSDT&interval=1s&timeZone=15", -1130),
         ("symbol=BTCUSDT&symbol=ETHUSDT&interval=1s", -1101),
         ("symbol=%FF%00&interval=1s", -1100),
     ],
