@@ -1,7 +1,7 @@
 """Public market data: what each endpoint answers that needs no key.
 
 Everything is read off the tapes up to this moment, and the book off what is displayed. What has to be computed at
-length is computed beside the event loop. Which parameters an endpoint takes and what it costs is the table's business.
+length is computed beside the event loop.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import re
 from collections.abc import Callable, Sequence
 
 from simulator.api import market_wire as wire
-from simulator.api.call import Answer, Call
+from simulator.api import weights
+from simulator.api.call import Answer, Call, Endpoint, public
 from simulator.api.market_wire import Json
-from simulator.core.rules import ApiError, SymbolRules, illegal, symbol_info
+from simulator.core.filters import symbol_info
+from simulator.core.rules import ApiError, SymbolRules, illegal
 from simulator.doors.limits import rate_limits
 from simulator.doors.params import Params
 from simulator.market import past_trades
@@ -48,7 +50,7 @@ def exchange_info(call: Call) -> Answer:
     wanted = _permissions(params)
     _, symbols = _asked(call)
     show_sets = params.flag("showPermissionSets") or "showPermissionSets" not in params
-    infos = [symbol_info(rules, _status(call, rules)) for rules in symbols]
+    infos = [symbol_info(rules, call.venue.exchange.status(rules.symbol)) for rules in symbols]
     infos = [info for info in infos if wanted is None or wanted & _granted(info)]
     return {
         "timezone": "UTC",
@@ -207,7 +209,7 @@ def _asked(call: Call, required: bool = False) -> tuple[bool, list[SymbolRules]]
     if status is not None:
         if status not in STATUSES:
             raise ApiError(-1122, "Invalid symbolStatus.")
-        symbols = [rules for rules in symbols if _status(call, rules) == status]
+        symbols = [rules for rules in symbols if call.venue.exchange.status(rules.symbol) == status]
         if one and not symbols:
             raise ApiError(-1220, "The symbol's status does not match the requested symbolStatus.")
     return one is not None, symbols
@@ -236,10 +238,6 @@ def _last(call: Call, rules: SymbolRules) -> Trade:
     touch = call.venue.exchange.books[rules.symbol].touch
     assert touch is not None
     return touch.last
-
-
-def _status(call: Call, rules: SymbolRules) -> str:
-    return "HALT" if call.venue.is_halted(rules.symbol) else "TRADING"
 
 
 async def _warm(call: Call, symbols: Sequence[SymbolRules], window: int) -> None:
@@ -289,3 +287,28 @@ def _granted(info: Json) -> set[str]:
     sets = info["permissionSets"]
     assert isinstance(sets, list)
     return {name for group in sets for name in group}
+
+
+_CANDLES = "symbol interval startTime endTime timeZone limit"
+_SOME = "symbol symbols symbolStatus"
+ENDPOINTS: tuple[Endpoint, ...] = (
+    public("GET", "ping", "ping", 1, ping),
+    public("GET", "time", "time", 1, server_time),
+    public("GET", "exchangeInfo", "exchangeInfo", 20, exchange_info, _SOME + " permissions showPermissionSets"),
+    public("GET", "depth", "depth", weights.depth, depth, "symbol limit symbolStatus"),
+    public("GET", "trades", "trades.recent", 25, recent_trades, "symbol limit"),
+    public("GET", "historicalTrades", "trades.historical", 25, historical_trades, "symbol limit fromId"),
+    public("GET", "aggTrades", "trades.aggregate", 4, agg_trades, "symbol fromId startTime endTime limit"),
+    public("GET", "klines", "klines", 2, klines, _CANDLES),
+    public("GET", "uiKlines", "uiKlines", 2, klines, _CANDLES),
+    public("GET", "avgPrice", "avgPrice", 2, average, "symbol"),
+    public("GET", "referencePrice", "referencePrice", 2, reference_price, "symbol"),
+    public("GET", "ticker/24hr", "ticker.24hr", weights.day_ticker, day_ticker, _SOME + " type"),
+    public("GET", "ticker", "ticker", weights.per_symbol(4, 200), window_ticker, _SOME + " windowSize type"),
+    public(
+        "GET", "ticker/tradingDay", "ticker.tradingDay", weights.per_symbol(4, 200), trading_day,
+        _SOME + " timeZone type",
+    ),
+    public("GET", "ticker/price", "ticker.price", weights.by_symbol(2, 4), price_ticker, _SOME),
+    public("GET", "ticker/bookTicker", "ticker.book", weights.by_symbol(2, 4), book_ticker, _SOME),
+)  # fmt: skip

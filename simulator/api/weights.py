@@ -6,19 +6,13 @@ Pure, and never raises: a call is charged before its parameters are checked, so 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
+from simulator.api.call import Weight
 from simulator.core.rules import ApiError
 from simulator.doors.params import Params
 
-Weight = int | Callable[[Params], int]
 DEPTH_STEPS = ((100, 5), (500, 25), (1000, 50))
 DEPTH_MAX = 250
-
-
-def cost_of(weight: Weight, params: Params) -> int:
-    """The weight of a call with *params*."""
-    return weight if isinstance(weight, int) else weight(params)
 
 
 def by_symbol(one: int, more: int) -> Weight:

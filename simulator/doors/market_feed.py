@@ -13,7 +13,6 @@ from collections.abc import Callable, Container
 from dataclasses import replace
 
 from simulator.api import market_wire as wire
-from simulator.core.exchange import Fact, Order
 from simulator.core.rules import SymbolRules
 from simulator.market.candles import DAY_MS, INTERVALS, Candles, Trade, next_open, open_of
 from simulator.market.depth import Level
@@ -91,9 +90,9 @@ class MarketFeed(Listener):
         self._publish(f"{name}@trade", lambda: wire.trade_event(rules, trade))
         self._tell_best(symbol)
 
-    def on_fact(self, fact: Fact, order: Order) -> None:
-        """bookTicker, when an order of a customer moved the best."""
-        self._tell_best(order.placed.symbol)
+    def on_book(self, symbol: str) -> None:
+        """bookTicker, when customers moved the best."""
+        self._tell_best(symbol)
 
     def on_second(self, symbol: str, second: int) -> None:
         """The second's own candle, and the longer ones that are due."""

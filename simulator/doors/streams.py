@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
-from simulator.core.exchange import Fact, Order
 from simulator.doors.market_feed import MarketFeed
 from simulator.doors.sockets import Connection
 from simulator.doors.stream_control import BadControl, Control, invalid, parse
@@ -51,9 +50,9 @@ class Streams(Listener):
         """A market second has ended."""
         self._feed.on_second(symbol, second)
 
-    def on_fact(self, fact: Fact, order: Order) -> None:
-        """An order changed."""
-        self._feed.on_fact(fact, order)
+    def on_book(self, symbol: str) -> None:
+        """Customers changed the book."""
+        self._feed.on_book(symbol)
 
     def _publish(self, stream: str, event: Callable[[], object]) -> None:
         clients = self._by_stream.get(stream)
