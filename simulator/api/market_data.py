@@ -28,7 +28,6 @@ STATUSES = ("TRADING", "HALT", "BREAK")
 PERMISSION = re.compile(r"SPOT|MARGIN|LEVERAGED|TRD_GRP_[0-9]{3}")
 TIME_ZONE = re.compile(r"([+-]?)([0-9]{1,2})(?::([0-5][0-9]))?")
 EARLIEST_ZONE_MS, LATEST_ZONE_MS = -12 * 3_600_000, 14 * 3_600_000
-INLINE_HOURS = 2  # more hours of candles than this are computed in a thread
 
 
 def ping(call: Call) -> Answer:
@@ -246,7 +245,7 @@ async def _warm(call: Call, symbols: Sequence[SymbolRules], window: int) -> None
     start = rolling_open(window, now)
     for rules in symbols:
         history = call.venue.histories[rules.symbol]
-        if history.missing_hours(start, now) > INLINE_HOURS:
+        if not history.is_ready(start, now):
             await asyncio.to_thread(history.minutes, start, now)
 
 

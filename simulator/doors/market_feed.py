@@ -20,7 +20,6 @@ from simulator.market.tickers import Stats, average_price, rolling_open, stats, 
 from simulator.venue import Listener, Venue
 
 TICK_MS = 100  # wall milliseconds between ticks
-INLINE_HOURS = 2  # more hours of candles than this are computed in a thread first
 LONG_KLINE_MS = 2000
 ZONES = {"": 0, "@+08:00": 8 * 3_600_000}
 SIZES = ("1h", "4h", "1d")
@@ -227,7 +226,7 @@ class MarketFeed(Listener):
     def _is_warm(self, symbol: str, start_ms: int, now: int) -> bool:
         """Are the candles from *start_ms* at hand? If not, they soon will be."""
         history = self._venue.histories[symbol]
-        if history.missing_hours(start_ms, now) <= INLINE_HOURS:
+        if history.is_ready(start_ms, now):
             return True
         if symbol not in self._warming:
             task = asyncio.create_task(asyncio.to_thread(history.minutes, start_ms // 60_000 * 60_000, now))

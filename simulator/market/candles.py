@@ -32,6 +32,7 @@ MINUTE_S = 60
 MONDAY_MS = 4 * DAY_MS  # the epoch was a Thursday
 CACHED_HOURS = 24 * 35
 CACHED_MINUTES = 120
+READY_HOURS = 2  # so many hours take some milliseconds to compute
 
 
 class Trade(NamedTuple):
@@ -281,11 +282,11 @@ class History:
             parts.append(roll_up(live, live.open_s // MINUTE_S * MINUTE_S))
         return join([part for part in parts if len(part)])
 
-    def missing_hours(self, start_ms: int, stop_ms: int) -> int:
-        """How many hours `minutes` would have to compute anew: each takes milliseconds."""
+    def is_ready(self, start_ms: int, stop_ms: int) -> bool:
+        """Would `minutes` answer at once? If not, it had better be asked beside the event loop."""
         start_ms = max(start_ms, self.tape.first_ms(stop_ms))
         hours = range(start_ms // SECOND_MS // HOUR_S, stop_ms // SECOND_MS // HOUR_S)
-        return sum(hour not in self._hours for hour in hours)
+        return sum(hour not in self._hours for hour in hours) <= READY_HOURS
 
     def cost_s(self, interval: str, limit: int) -> int:
         """Upper bound of the seconds that have to be computed for a request."""

@@ -151,11 +151,12 @@ def test_a_quiet_beginning_lends_a_long_candle_no_price():
     assert [row[1:5] for row in rows] == [(500, 510, 500, 510)]
 
 
-def test_closed_hours_are_kept_and_others_are_missed():
+def test_hours_that_were_computed_are_at_hand():
     history = History(GeneratedTape(BTC, 7))
     start = NOW_MS - 10 * HOUR_MS
 
-    assert history.missing_hours(start, NOW_MS) == 10
+    assert not history.is_ready(start, NOW_MS)
     history.minutes(start // 60_000 * 60_000, NOW_MS)
-    assert history.missing_hours(start, NOW_MS) == 0
-    assert history.missing_hours(start - HOUR_MS, NOW_MS) == 1
+    assert history.is_ready(start, NOW_MS)
+    assert history.is_ready(start - 2 * HOUR_MS, NOW_MS)
+    assert not history.is_ready(start - 3 * HOUR_MS, NOW_MS)
