@@ -133,10 +133,12 @@ class Venue:
         now = self.now_ms()
         self._commit([fact for order in orders for fact in self.exchange.cancel(order, cancel_id, now)])
 
-    def open_account(self, api_key: str, api_secret: str, name: str, deposits: dict[str, int]) -> None:
-        """A new customer with *deposits* in atoms."""
+    def open_account(
+        self, api_key: str, api_secret: str, name: str, deposits: dict[str, int], key_kind: str = "HMAC"
+    ) -> None:
+        """A new customer with *deposits* in atoms. *api_secret* is the public key unless *key_kind* is HMAC."""
         uid = len(self.exchange.accounts) + 1
-        self._commit([AccountOpened(api_key, api_secret, name, uid, self.now_ms(), deposits)])
+        self._commit([AccountOpened(api_key, api_secret, name, uid, self.now_ms(), deposits, key_kind)])
 
     async def klines(self, symbol: str, interval: str, start_ms: int | None, end_ms: int | None, limit: int) -> Candles:
         """Candles of the market so far; long spans are computed beside the event loop."""

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Account:
-    """One customer. `balances` maps an asset to [free, locked]; `deposits` is what the account was opened with."""
+    """One customer. `balances` maps an asset to [free, locked]; `deposits` is what the account was opened with.
+
+    `key_kind` is HMAC, ED25519 or RSA; for the latter two `api_secret` holds the public key in PEM.
+    """
 
     api_key: str
     api_secret: str
@@ -22,6 +25,7 @@ class Account:
     deposits: Mapping[str, int]
     updated_ms: int = 0
     balances: dict[str, list[int]] = field(default_factory=dict)
+    key_kind: str = "HMAC"
 
     def __post_init__(self) -> None:
         self.updated_ms = self.updated_ms or self.opened_ms

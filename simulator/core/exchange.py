@@ -21,7 +21,7 @@ OPEN_STATES = frozenset({"NEW", "PARTIALLY_FILLED"})
 
 @dataclass(frozen=True, slots=True)
 class AccountOpened:
-    """A customer with first deposits in atoms."""
+    """A customer with first deposits in atoms. *api_secret* is the public key (PEM) unless *key_kind* is HMAC."""
 
     api_key: str
     api_secret: str
@@ -29,6 +29,7 @@ class AccountOpened:
     uid: int
     time_ms: int
     deposits: dict[str, int]
+    key_kind: str = "HMAC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +208,9 @@ class Exchange:
         match fact:
             case AccountOpened():
                 self.accounts[fact.api_key] = Account(
-                    fact.api_key, fact.api_secret, fact.name, fact.uid, fact.time_ms, fact.deposits
-                )
+                    fact.api_key, fact.api_secret, fact.name, fact.uid, fact.time_ms, fact.deposits,
+                    key_kind=fact.key_kind,
+                )  # fmt: skip
                 self.by_account[fact.api_key] = []
             case OrderPlaced():
                 self._apply_placed(fact)
