@@ -19,6 +19,7 @@ from simulator.core.rules import SYMBOLS, SymbolRules
 from simulator.doors.door import Door
 from simulator.doors.limits import Limits
 from simulator.doors.rest import Rest
+from simulator.doors.sockets import MARKET_TERMS, Gate
 from simulator.doors.streams import Streams
 from simulator.doors.ws_api import WsApi
 from simulator.faults import Faults
@@ -119,8 +120,11 @@ async def _serve(options: Options) -> int:
     symbols, tapes, clock, about = _market(options, store)
     venue = Venue(Exchange(symbols), tapes, clock, store)
     faults = Faults()
-    door = Door(venue, Limits(enforced=not options.unlimited))
-    rest, streams, ws_api = Rest(door, faults), Streams(venue, faults), WsApi(door)
+    limits = Limits(enforced=not options.unlimited)
+    door = Door(venue, limits)
+    rest = Rest(door, faults)
+    streams = Streams(venue, faults, Gate(limits, venue.wall, MARKET_TERMS))
+    ws_api = WsApi(door, faults, Gate(limits, venue.wall))
     venue.listeners += [door, streams, ws_api]
 
     def disconnect() -> None:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from aiohttp import web
 
 from simulator.api import wire
-from simulator.doors.sockets import Connection
+from simulator.core.rules import ApiError
+from simulator.doors.sockets import Connection, Gate, refusal
 from simulator.faults import Faults
 from simulator.market.candles import INTERVALS, Trade, next_open, open_of
 from simulator.venue import Listener, Venue
@@ -43,9 +44,10 @@ class _Listener:
 class Streams(Listener):
     """Listener of the venue, and handler of ``/ws`` and ``/stream``."""
 
-    def __init__(self, venue: Venue, faults: Faults) -> None:
+    def __init__(self, venue: Venue, faults: Faults, gate: Gate) -> None:
         self._venue = venue
         self._faults = faults
+        self._gate = gate
         self._clients: set[_Listener] = set()
         self._by_stream: dict[str, set[_Listener]] = {}
         self._touches: dict[str, tuple[int, int]] = {}
@@ -96,15 +98,17 @@ class Streams(Listener):
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One connection, from handshake to end."""
-        if request.query.get("timeUnit", "MILLISECOND").upper() != "MILLISECOND":
-            return web.Response(status=400, text="Times are in milliseconds here: leave timeUnit out.\n")
+        try:
+            connection = self._gate.open(request)
+        except ApiError as error:
+            return refusal(error)
         combined = request.path.startswith("/stream")
         named = request.query.get("streams", "") if combined else request.path.removeprefix("/ws").lstrip("/")
         streams = [name for name in named.split("/") if "@" in name]
         bad = [name for name in streams if not self._is_served(name)]
         if bad:
             return web.Response(status=400, text=f"Unknown stream {bad[0]!r}.\n")
-        client = _Listener(Connection(request), combined)
+        client = _Listener(connection, combined)
 
         def opened() -> None:
             self._clients.add(client)
