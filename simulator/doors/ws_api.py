@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from simulator.api import wire
+from simulator.api import order_wire as wire
 from simulator.api.endpoints import ENDPOINTS
-from simulator.api.wire import Json
+from simulator.api.order_wire import Json
 from simulator.core.accounts import Account
-from simulator.core.exchange import AccountOpened, Fact, Order
+from simulator.core.orders import Order, OrderFact, OrderList, Transferred
 from simulator.core.rules import ApiError, mandatory
 from simulator.doors.door import Door
 from simulator.doors.limits import rate_limits
@@ -34,10 +34,6 @@ CONNECT_WEIGHT, SESSION_WEIGHT = 2, 2
 MAX_PENDING = 1000  # requests of one connection that wait for their answers
 MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTION_ID = 1000, 65_535
 RETIRED = frozenset({"userDataStream.start", "userDataStream.ping", "userDataStream.stop"})
-ORDERING = frozenset(
-    {"order.place", "order.cancelReplace", "orderList.place", "orderList.place.oco", "orderList.place.oto",
-     "orderList.place.otoco"}
-)  # fmt: skip
 
 _METHODS = {endpoint.ws_method: endpoint for endpoint in ENDPOINTS}
 
@@ -85,9 +81,8 @@ class WsApi(Listener):
 
     # the venue tells
 
-    def on_fact(self, fact: Fact, order: Order) -> None:
+    def on_fact(self, fact: OrderFact, order: Order) -> None:
         """An executionReport to the order's owner."""
-        assert not isinstance(fact, AccountOpened)
         api_key = order.placed.api_key
         if api_key in self._listeners:
             rules = self._door.venue.exchange.symbols[order.placed.symbol]
@@ -98,6 +93,16 @@ class WsApi(Listener):
         for api_key in touched.keys() & self._listeners.keys():
             account = self._door.venue.exchange.accounts[api_key]
             self._tell(api_key, wire.account_position(account, touched[api_key], time_ms))
+
+    def on_list(self, found: OrderList) -> None:
+        """A listStatus to the owner of an order list."""
+        exchange, api_key = self._door.venue.exchange, found.opened.api_key
+        if api_key in self._listeners:
+            self._tell(api_key, wire.list_status(found, exchange.legs(found)))
+
+    def on_transfer(self, fact: Transferred) -> None:
+        """A balanceUpdate to the account."""
+        self._tell(fact.api_key, wire.balance_update(fact.asset, fact.atoms, fact.time_ms))
 
     def _tell(self, api_key: str, event: Json) -> None:
         channel, text, now = f"user@{event['e']}", _json(event), self._door.venue.wall()
@@ -197,8 +202,8 @@ class WsApi(Listener):
         )
 
     def _error(self, error: ApiError) -> Json:
-        body: Json = {"code": error.code, "msg": error.msg}
-        if error.status in (418, 429):
+        body = error.body()
+        if error.status in (418, 429) and error.data is None:
             now = self._door.venue.wall()
             body["data"] = {"serverTime": now, "retryAfter": now + 1000 * int(error.headers.get("Retry-After", 1))}
         return body
@@ -209,7 +214,7 @@ class WsApi(Listener):
         counts = {("REQUEST_WEIGHT", "MINUTE"): limits.weight_used(client.connection.address, now)}
         account = message.api_key if message is not None else None
         account = account or (client.session.api_key if client.session is not None else None)
-        if message is not None and message.method in ORDERING and account in self._door.venue.exchange.accounts:
+        if message is not None and _makes_orders(message.method) and account in self._door.venue.exchange.accounts:
             counts["ORDERS", "SECOND"], counts["ORDERS", "DAY"] = limits.orders_used(str(account), now)
         rows = sorted(rate_limits(), key=lambda row: str(row["rateLimitType"]))
         named = [(row, (str(row["rateLimitType"]), str(row["interval"]))) for row in rows]
@@ -296,6 +301,10 @@ class WsApi(Listener):
         del listeners[client]
         if not listeners:
             del self._listeners[api_key]
+
+
+def _makes_orders(method: str) -> bool:
+    return ".place" in method or method == "order.cancelReplace"
 
 
 def _json(value: object) -> str:
