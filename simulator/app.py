@@ -21,6 +21,7 @@ from simulator.doors.away import turned_away
 from simulator.doors.door import Door
 from simulator.doors.limits import Limits
 from simulator.doors.rest import Rest
+from simulator.doors.sockets import MARKET_TERMS, Gate
 from simulator.doors.streams import Streams
 from simulator.doors.ws_api import WsApi
 from simulator.faults import Faults
@@ -165,8 +166,11 @@ async def _serve(options: Options) -> int:
         play = Play(script, faults, lambda text: click.echo(text, err=True))
     exchange = Exchange(market.symbols, options.seed, market.usual)
     venue = Venue(exchange, market.tapes, market.clock, store, schedule=play)
-    door = Door(venue, Limits(enforced=not options.unlimited))
-    rest, streams, ws_api = Rest(door, faults), Streams(venue, faults), WsApi(door)
+    limits = Limits(enforced=not options.unlimited)
+    door = Door(venue, limits)
+    rest = Rest(door, faults)
+    streams = Streams(venue, faults, Gate(limits, venue.wall, MARKET_TERMS))
+    ws_api = WsApi(door, faults, Gate(limits, venue.wall))
     recent = Recent(exchange)
     venue.listeners += [door, streams, ws_api, recent]
     halted = {symbol: status for symbol, status in exchange.statuses.items() if status != TRADING}

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from simulator.core.orders import AccountOpened
 from simulator.core.rules import ApiError, parse_atoms
+from simulator.doors.signing import HMAC, parse_public_key
 from simulator.faults import BadFault, Faults, kinds_table
 from simulator.venue import Venue
 from simulator.witness.ledger import ledger
@@ -75,17 +76,22 @@ class Control:
         )
 
     async def open_account(self, request: web.Request) -> web.Response:
-        """``{balances: {asset: amount}, name?}`` → 201 with the key and the secret."""
+        """``{balances: {asset: amount}, name?, public_key?}`` → 201 with the key, and the secret unless a public key
+        (PEM, Ed25519 or RSA) came along."""
         try:
-            body = await _body(request, {"balances", "name"})
+            body = await _body(request, {"balances", "name", "public_key"})
             name = body.get("name", "")
             if not isinstance(name, str) or len(name) > 100:
                 raise Refused("name must be a text of at most 100 characters.")
             deposits = _deposits(body.get("balances"))
+            pem, kind = _public_key(body.get("public_key"))
         except Refused as error:
             return _refused(error)
-        api_key, api_secret = _random_key(), _random_key()
-        self._venue.open_account(AccountOpened(api_key, api_secret, name, 0, 0, deposits))
+        api_key = _random_key()
+        api_secret = pem or _random_key()
+        self._venue.open_account(AccountOpened(api_key, api_secret, name, 0, 0, deposits, kind))
+        if pem is not None:
+            return web.json_response({"api_key": api_key}, status=201)
         return web.json_response({"api_key": api_key, "api_secret": api_secret}, status=201)
 
     async def ledger(self, request: web.Request) -> web.Response:
@@ -136,6 +142,18 @@ async def _body(request: web.Request, known: set[str] | None) -> dict[str, objec
     if unknown:
         raise Refused(f"Unknown {', '.join(sorted(unknown))}: send {', '.join(sorted(known or ()))}.")
     return body
+
+
+def _public_key(pem: object) -> tuple[str | None, str]:
+    """The key as sent and its kind; ``None`` and HMAC without one."""
+    if pem is None:
+        return None, HMAC
+    if not isinstance(pem, str):
+        raise Refused("public_key must be a text in PEM.")
+    try:
+        return pem, parse_public_key(pem)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def _deposits(balances: object) -> dict[str, int]:
