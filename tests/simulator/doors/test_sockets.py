@@ -373,6 +373,24 @@ class TestAnySocket:
         assert simulator.get(path).status == 400
 
 
+@pytest.mark.parametrize(("path", "code"), [("/ws", 1008), ("/stream", 1008), ("/ws-api/v3", 1000)])
+def test_market_streams_take_five_messages_a_second(start, path, code):
+    simulator = start()
+
+    async def scenario() -> None:
+        async with websockets.connect(simulator.ws + path) as client:
+            for number in range(6):
+                await client.send(json.dumps({"id": number, "method": "LIST_SUBSCRIPTIONS"}))
+            for number in range(5):
+                assert json.loads(await client.recv())["id"] == number
+            if code == 1000:
+                assert json.loads(await client.recv())["id"] == 5
+                await client.close()
+            assert (await end_of(client))[0] == code
+
+    run(scenario)
+
+
 def test_hundreds_of_clients_come_and_go_without_a_trace():
     async def scenario() -> None:
         async with served(Terms(messages_per_s=5, lifetime_s=3600), enforced=False) as server:
