@@ -331,7 +331,9 @@ class TestAnySocket:
     def test_what_is_too_long_is_refused(self, simulator, path):
         async def scenario() -> None:
             async with websockets.connect(simulator.ws + path) as client:
-                await client.send("x" * 70_000)
+                await client.send("é" * 32_768)  # 64 KiB
+                assert "code" in await client.recv()
+                await client.send("é" * 32_768 + "x")
                 assert (await end_of(client))[0] == 1009
 
         run(scenario)

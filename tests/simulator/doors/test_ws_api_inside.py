@@ -1,4 +1,4 @@
-"""The websocket API beside its venue, in one process: what the exchange and its operator do to connected clients."""
+"""Websockets beside their venue, in one process: what the exchange and its operator do to connected clients."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from simulator.core.rules import ATOMS, SYMBOLS
 from simulator.doors.door import Door
 from simulator.doors.limits import Limits
 from simulator.doors.sockets import Gate
+from simulator.doors.streams import Streams
 from simulator.doors.ws_api import WsApi
 from simulator.faults import Faults
 from simulator.market.clock import MarketClock, wall_ms
@@ -43,11 +44,12 @@ class House:
             self.venue.open_account(AccountOpened(key, "secret", "", 0, 0, {"USDT": 1000 * ATOMS, "BTC": ATOMS}))
         limits = Limits(enforced=False)
         self.api = WsApi(Door(self.venue, limits), Faults(), Gate(limits, self.venue.wall))
+        self.streams = Streams(self.venue, Faults(), Gate(limits, self.venue.wall))
         self.venue.listeners.append(self.api)
         self.port = 0
 
-    def connect(self):
-        return websockets.connect(f"ws://127.0.0.1:{self.port}/")
+    def connect(self, path: str = "/"):
+        return websockets.connect(f"ws://127.0.0.1:{self.port}{path}")
 
     async def all_gone(self) -> None:
         deadline = time.monotonic() + 5
@@ -61,6 +63,8 @@ async def opened() -> AsyncIterator[House]:
     house = House()
     app = web.Application()
     app.router.add_get("/", house.api.handle)
+    for path in ("/ws", "/stream"):
+        app.router.add_get(path, house.streams.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -80,7 +84,7 @@ async def receive(socket) -> dict:
 
 
 async def ask(socket, method: str, **params: object) -> dict:
-    await socket.send(json.dumps({"id": 1, "method": method, "params": params}))
+    await socket.send(json.dumps({"id": 1, "method": method} | ({"params": params} if params else {})))
     return await receive(socket)
 
 
@@ -114,6 +118,20 @@ def test_a_shutdown_is_announced_to_everybody_and_then_happens():
             assert (await ask(one, "ping"))["status"] == 200  # still served
             assert [await end_of(one), await end_of(two)] == [1001, 1001]
             await house.all_gone()
+
+    run(scenario)
+
+
+def test_market_streams_announce_a_shutdown_in_their_own_form():
+    async def scenario() -> None:
+        async with opened() as house, house.connect("/ws") as raw, house.connect("/stream") as combined:
+            for socket in (raw, combined):
+                await ask(socket, "LIST_SUBSCRIPTIONS")
+            house.streams.shut_down(0.1)
+            event = await receive(raw)
+            assert (event["e"], set(event)) == ("serverShutdown", {"e", "E"})
+            assert await receive(combined) == {"stream": "!serverShutdown", "data": event}
+            assert [await end_of(raw), await end_of(combined)] == [1001, 1001]
 
     run(scenario)
 
