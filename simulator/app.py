@@ -28,8 +28,11 @@ from simulator.faults import Faults
 from simulator.market.clock import wall_ms
 from simulator.market.opening import open_market
 from simulator.market.replay import BadFile
+from simulator.page.page import Page
+from simulator.page.recent import Recent
 from simulator.scenario import BadScenario, Play, read_script
 from simulator.store import StateError, Store
+from simulator.usage import Program, is_for_a_command
 from simulator.venue import Venue
 from simulator.works import Works
 
@@ -58,7 +61,12 @@ class Options:
     scenario: Path | None
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(
+    cls=Program,
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND …]",
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
+)
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", default=9700, type=click.IntRange(0, 65535), help="Port to listen on; 0 picks a free one.")
 @click.option(
@@ -114,12 +122,15 @@ class Options:
     "--port-file", metavar="FILE", type=click.Path(path_type=Path), help="Write the port here once listening."
 )
 @click.option("--unlimited", is_flag=True, help="Count request weight and orders, but never refuse (for load tests).")
-def main(**options: object) -> None:
-    """A Binance-compatible spot exchange on this machine.
+@click.pass_context
+def main(context: click.Context, **options: object) -> None:
+    """A Binance-compatible spot exchange on this machine, for clients that know nothing of it.
 
-    REST under /api/v3, market streams under /ws and /stream, websocket API under /ws-api/v3, and under /sim what a real
-    exchange does not offer: accounts, a ledger, faults, the clock.
+    Without a command it serves until SIGINT or SIGTERM. What a real exchange does not offer is under /sim: accounts, a
+    ledger, faults, the clock.
     """
+    if is_for_a_command(context):
+        return
     chosen = Options(**options)  # type: ignore[arg-type]
     if not chosen.replay and (chosen.rebase or chosen.loop or chosen.history or chosen.start_delay):
         raise click.UsageError(
@@ -160,13 +171,16 @@ async def _serve(options: Options) -> int:
     rest = Rest(door, faults)
     streams = Streams(venue, faults, Gate(limits, venue.wall, MARKET_TERMS))
     ws_api = WsApi(door, faults, Gate(limits, venue.wall))
-    venue.listeners += [door, streams, ws_api]
+    recent = Recent(exchange)
+    venue.listeners += [door, streams, ws_api, recent]
     halted = {symbol: status for symbol, status in exchange.statuses.items() if status != TRADING}
     faults.install(Works(venue, streams, ws_api), venue.now_ms, halted)
     if play is not None:
         play.rejoin()
     app = web.Application(client_max_size=1 << 20, middlewares=[_without_disk, turned_away(faults, venue.wall)])
-    app.add_routes(Control(venue, faults, lambda: streams.connected() + ws_api.connected()).routes())
+    control = Control(venue, faults, lambda: streams.connected() + ws_api.connected())
+    connected = {"streams": streams.connected, "API": ws_api.connected}
+    app.add_routes(control.routes() + Page(venue, faults, recent, control, market.about, connected).routes())
     for path in ("/ws", "/ws/{name:.*}", "/stream"):
         app.router.add_get(path, streams.handle)
     app.router.add_get("/ws-api/v3", ws_api.handle)

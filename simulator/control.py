@@ -41,7 +41,7 @@ class Control:
     def routes(self) -> list[web.RouteDef]:
         """All routes."""
         return [
-            web.get("/", self.index),
+            web.get("/sim", self.index),
             web.get("/sim/clock", self.clock),
             web.post("/sim/accounts", self.open_account),
             web.get("/sim/ledger", self.ledger),
@@ -58,8 +58,8 @@ class Control:
                 "name": "Flotilla simulator",
                 "symbols": list(self._venue.exchange.symbols),
                 "connections": self._connected(),
-                "routes": ["/api/v3", "/ws", "/stream", "/ws-api/v3", "/sim/accounts", "/sim/ledger", "/sim/faults",
-                           "/sim/clock"],
+                "routes": ["/", "/api/v3", "/ws", "/stream", "/ws-api/v3", "/sim", "/sim/accounts", "/sim/ledger",
+                           "/sim/faults", "/sim/clock"],
             }
         )  # fmt: skip
 
