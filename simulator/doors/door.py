@@ -73,7 +73,7 @@ class Door(Listener):
         if customer is None:
             raise ApiError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
         signature = params.required("signature")
-        check_time(params, self.venue.wall())
+        check_time(params, self.venue.api_ms())
         if signed_text is None:
             raise invalid_signature()
         check_signature(customer.key_kind, customer.api_secret, signed_text, signature)

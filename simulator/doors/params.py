@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl
 
@@ -15,6 +16,7 @@ from simulator.doors.signing import is_percent_encoded
 
 SIGNING = frozenset({"timestamp", "recvWindow", "signature"})
 MAX_RECV_WINDOW = 60_000
+MAX_PARAMETERS = 200
 MICROSECONDS = 10**14  # a time above this is in microseconds
 
 
@@ -125,10 +127,15 @@ def merged(query: str, body: str) -> dict[str, str]:
     """Parameters of query and form body; the query wins, the same name twice in one of them is -1101."""
     values: dict[str, str] = {}
     for source in (body, query):
-        pairs = parse_qsl(source, keep_blank_values=True)
+        if not source:
+            continue
+        try:
+            pairs = parse_qsl(source, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+        except ValueError:
+            raise ApiError(-1101, "Too many parameters sent for this endpoint.") from None
         found = dict(pairs)
         if len(found) != len(pairs):
-            double = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
+            double = Counter(name for name, _ in pairs).most_common(1)[0][0]
             raise ApiError(-1101, f"Duplicate values for parameter '{double}'.")
         values.update(found)
     return values

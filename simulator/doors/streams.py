@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from aiohttp import web
 
 from simulator.core.rules import ApiError
+from simulator.doors.lines import Line
 from simulator.doors.market_feed import MarketFeed
 from simulator.doors.sockets import Connection, Gate, refusal, shutdown_event
 from simulator.doors.stream_control import BadControl, Control, invalid, parse
@@ -102,17 +103,16 @@ class Streams(Listener):
         """How many clients there are."""
         return len(self._clients)
 
-    def abort(self) -> None:
-        """Cut all lines."""
-        for client in list(self._clients):
-            client.connection.abort()
-
     def shut_down(self, grace_s: float) -> None:
         """Announce a serverShutdown to everybody, and close *grace_s* seconds later."""
         raw = shutdown_event(self._venue.wall())
         both = f'{{"stream":"!serverShutdown","data":{raw}}}'
         for client in list(self._clients):
             client.connection.shut_down(both if client.combined else raw, grace_s)
+
+    def lines(self) -> list[Line]:
+        """Who is connected, and to what."""
+        return [Line(client.connection, streams=client.streams) for client in self._clients]
 
     def _subscribe(self, client: _Listener, streams: Iterable[str]) -> None:
         for stream in streams:

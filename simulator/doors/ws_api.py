@@ -22,11 +22,12 @@ from simulator.core.orders import Order, OrderFact, OrderList, Transferred
 from simulator.core.rules import ApiError, mandatory
 from simulator.doors.door import Door
 from simulator.doors.limits import rate_limits
+from simulator.doors.lines import Line
 from simulator.doors.params import SIGNING, Params
 from simulator.doors.signing import ED25519
 from simulator.doors.sockets import Connection, Gate, refusal, shutdown_event
 from simulator.doors.ws_message import Message, answer_text, event_text, flag, id_text, json_object, read_message
-from simulator.faults import Faults
+from simulator.faults import Asked, Cut, Faults, perform
 from simulator.store import StateError
 from simulator.venue import Listener
 
@@ -119,10 +120,12 @@ class WsApi(Listener):
         """How many clients there are."""
         return len(self._clients)
 
-    def abort(self) -> None:
-        """Cut all lines."""
-        for client in list(self._clients):
-            client.connection.abort()
+    def lines(self) -> list[Line]:
+        """Who is connected, with whose user streams."""
+        return [
+            Line(client.connection, api_keys={each.api_key for each in client.subscriptions.values()})
+            for client in self._clients
+        ]
 
     def shut_down(self, grace_s: float) -> None:
         """Announce a serverShutdown to everybody, and close *grace_s* seconds later."""
@@ -173,6 +176,9 @@ class WsApi(Listener):
             if len(client.pending) > MAX_PENDING:
                 raise ApiError(-1003, "Too many requests queued.", 429, {"Retry-After": "1"})
             body: Json = {"result": await self._run(client, message)}
+        except Cut:
+            client.connection.abort()
+            return
         except StateError:
             status, body = 503, {"error": {"code": -1001, "msg": "Internal error; unable to process your request."}}
         except ApiError as error:
@@ -183,6 +189,17 @@ class WsApi(Listener):
         client.connection.send(answer_text(request_id, status, body))
 
     async def _run(self, client: _Client, message: Message) -> object:
+        """The result of a request, unless a fault says otherwise."""
+        endpoint = _METHODS.get(message.method)
+        api_key = message.api_key or (client.session.api_key if client.session is not None else "")
+        asked = Asked(
+            door="ws", path=endpoint.path if endpoint else "", method=endpoint.method if endpoint else "",
+            ws_method=message.method, address=client.connection.address, api_key=api_key,
+            symbol=message.values.get("symbol", ""),
+        )  # fmt: skip
+        return await perform(self._faults, asked, lambda: self._execute(client, message), self._door.venue.wall())
+
+    async def _execute(self, client: _Client, message: Message) -> object:
         if message.method in RETIRED:
             raise ApiError(-1020, "This operation is not supported.", 410)
         address = client.connection.address
@@ -204,7 +221,7 @@ class WsApi(Listener):
     def _error(self, error: ApiError) -> Json:
         body = error.body()
         if error.status in (418, 429) and error.data is None:
-            now = self._door.venue.wall()
+            now = self._door.venue.api_ms()
             body["data"] = {"serverTime": now, "retryAfter": now + 1000 * int(error.headers.get("Retry-After", 1))}
         return body
 
@@ -236,7 +253,7 @@ class WsApi(Listener):
             "authorizedSince": client.authorized_ms,
             "connectedSince": client.connected_ms,
             "returnRateLimits": client.returns_limits,
-            "serverTime": self._door.venue.wall(),
+            "serverTime": self._door.venue.api_ms(),
             "userDataStream": bool(client.subscriptions),
         }
 
