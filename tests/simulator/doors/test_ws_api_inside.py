@@ -136,15 +136,20 @@ def test_market_streams_announce_a_shutdown_in_their_own_form():
     run(scenario)
 
 
-def test_all_lines_can_be_cut():
+def test_a_cut_line_takes_its_subscriptions_along():
     async def scenario() -> None:
-        async with opened() as house, house.connect() as one:
-            await ask(one, LISTEN, **signed(ANNA))
-            house.api.abort()
-            assert await end_of(one) == 1006
+        async with opened() as house, house.connect() as socket:
+            await ask(socket, LISTEN, **signed(ANNA))
+            (line,) = house.api.lines()
+            assert line.api_keys == {ANNA}
+            line.connection.abort()
+            assert await end_of(socket) == 1006
             await house.all_gone()
-            assert house.venue.exchange.accounts[ANNA]
             house.venue.transfer(ANNA, "USDT", ATOMS)  # told to nobody
+            async with house.connect() as again:
+                await ask(again, "ping")
+                (line,) = house.api.lines()
+                assert line.api_keys == set()
 
     run(scenario)
 
