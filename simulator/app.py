@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -15,20 +16,19 @@ from aiohttp.typedefs import Handler
 
 from simulator.control import Control
 from simulator.core.exchange import Exchange
-from simulator.core.rules import SYMBOLS, SymbolRules
 from simulator.doors.door import Door
 from simulator.doors.limits import Limits
 from simulator.doors.rest import Rest
 from simulator.doors.streams import Streams
 from simulator.doors.ws_api import WsApi
 from simulator.faults import Faults
-from simulator.market.candles import Tape
-from simulator.market.clock import MarketClock, wall_ms
-from simulator.market.generated import GeneratedTape
-from simulator.market.replay import BadFile, load_tapes, rebased
+from simulator.market.clock import wall_ms
+from simulator.market.opening import open_market
+from simulator.market.replay import BadFile
 from simulator.store import StateError, Store
 from simulator.venue import Venue
 
+MIN_START_MS, MAX_START_MS = 946_684_800_000, 4_070_908_800_000
 CLOSE_S = 1.5  # a stop takes no longer, whoever is still connected
 
 
@@ -45,6 +45,7 @@ class Options:
     seed: int
     history: int
     start_delay: float
+    start: int | None
     state: Path | None
     port_file: Path | None
     unlimited: bool
@@ -63,8 +64,19 @@ class Options:
 )
 @click.option("--rebase", is_flag=True, help="Move the replay to now: its beginning is traded at this moment.")
 @click.option("--loop", is_flag=True, help="Start the replay over at its end; else the market halts there.")
-@click.option("--speed", default=1.0, type=click.FloatRange(0.01, 1000), help="Market seconds per wall second.")
-@click.option("--seed", default=7, type=int, help="Which generated market.")
+@click.option(
+    "--speed",
+    default=1.0,
+    type=click.FloatRange(0, 1000),
+    help="Market seconds per wall second; 0: the market stands still until POST /sim/clock moves it.",
+)
+@click.option("--seed", default=7, type=int, help="Which generated market, and which crowd in its book.")
+@click.option(
+    "--start",
+    metavar="TIME",
+    callback=lambda context, parameter, value: None if value is None else _time_ms(value),
+    help="Market time at which a generated market begins, ISO 8601 or UTC milliseconds; without it, now.",
+)
 @click.option(
     "--history",
     default=0,
@@ -100,6 +112,8 @@ def main(**options: object) -> None:
         raise click.UsageError(
             "--rebase, --loop, --history and --start-delay need --replay: a generated market is now."
         )
+    if chosen.replay and chosen.start is not None:
+        raise click.UsageError("--start needs a generated market: a replay begins where its files do.")
     try:
         code = asyncio.run(_serve(chosen))
     except BadFile as error:
@@ -116,8 +130,11 @@ async def _serve(options: Options) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store = Store(options.state) if options.state else None
-    symbols, tapes, clock, about = _market(options, store)
-    venue = Venue(Exchange(symbols), tapes, clock, store)
+    market = open_market(
+        wall_ms(), store, replay=options.replay, rebase=options.rebase, loop=options.loop, speed=options.speed,
+        seed=options.seed, history_s=options.history, start_delay_s=options.start_delay, start_ms=options.start,
+    )  # fmt: skip
+    venue = Venue(Exchange(market.symbols, options.seed, market.usual), market.tapes, market.clock, store)
     faults = Faults()
     door = Door(venue, Limits(enforced=not options.unlimited))
     rest, streams, ws_api = Rest(door, faults), Streams(venue, faults), WsApi(door)
@@ -144,7 +161,7 @@ async def _serve(options: Options) -> int:
     port = runner.addresses[0][1]
     if options.port_file:
         _write_port(options.port_file, port)
-    click.echo(f"Simulator on http://{options.host}:{port}, {about}, speed {options.speed:g}", err=True)
+    click.echo(f"Simulator on http://{options.host}:{port}, {market.about}, speed {options.speed:g}", err=True)
 
     pump = asyncio.create_task(venue.pump())
     await asyncio.wait({pump, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
@@ -168,41 +185,19 @@ async def _without_disk(request: web.Request, handler: Handler) -> web.StreamRes
         return web.json_response({"code": -1001, "msg": "Internal error; unable to process your request."}, status=503)
 
 
-def _market(options: Options, store: Store | None) -> tuple[dict[str, SymbolRules], dict[str, Tape], MarketClock, str]:
-    """Listed symbols, their tapes, the market clock, and a line for people."""
-    now = wall_ms()
-    if not options.replay:
-        about = f"generated market, seed {options.seed}"
-        clock = MarketClock(now, now, options.speed)
-        if options.speed != 1:
-            clock = _anchored(clock, about, store)
-        return SYMBOLS, {name: GeneratedTape(rules, options.seed) for name, rules in SYMBOLS.items()}, clock, about
-
-    replays = load_tapes(options.replay, options.loop)
-    about = "replay of " + ", ".join(path.name for path in options.replay)
-    head_ms = min(tape.first_ms(0) for tape in replays.values()) + options.history * 1000
-    start_ms = now // 1000 * 1000 if options.rebase else head_ms
-    clock = MarketClock(now + int(options.start_delay * 1000), start_ms, options.speed)
-    clock = _anchored(clock, f"{about}, rebase {options.rebase}, loop {options.loop}", store)
-    tapes = rebased(replays, clock.market_ms - head_ms) if options.rebase else replays
-    return {name: tape.rules for name, tape in tapes.items()}, dict(tapes), clock, about
-
-
-def _anchored(clock: MarketClock, market: str, store: Store | None) -> MarketClock:
-    """The clock that an earlier process hung up for the same market, else *clock*, hung up for later ones."""
-    if store is None:
-        return clock
-    market = f"{market}, speed {clock.speed:g}"
-    saved = store.load_anchor(market)
-    if saved is not None:
-        return MarketClock(*saved, clock.speed)
-    store.save_anchor(market, clock.wall_ms, clock.market_ms)
-    return clock
-
-
 async def _farewell(streams: Streams, ws_api: WsApi, runner: web.AppRunner) -> None:
     await asyncio.gather(streams.close(), ws_api.close())
     await runner.cleanup()
+
+
+def _time_ms(text: str) -> int:
+    try:
+        at = int(text) if text.isdigit() else int(datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError:
+        at = 0
+    if not MIN_START_MS <= at <= MAX_START_MS:
+        raise click.BadParameter(f"{text!r} is no time: give one such as 2026-01-31T12:00:00Z, from 2000 to 2099.")
+    return at // 1000 * 1000
 
 
 def _write_port(path: Path, port: int) -> None:

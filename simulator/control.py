@@ -14,11 +14,11 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from simulator.core.accounts import Account
-from simulator.core.exchange import fee_asset
-from simulator.core.rules import ApiError, fixed, parse_atoms
+from simulator.core.orders import AccountOpened
+from simulator.core.rules import ApiError, parse_atoms
 from simulator.faults import BadFault, Faults
-from simulator.venue import Venue, fills_of
+from simulator.venue import Venue
+from simulator.witness.ledger import ledger
 
 _ALPHABET = string.ascii_letters + string.digits
 _ASSET = re.compile(r"^[A-Z0-9]{1,20}$")
@@ -87,18 +87,16 @@ class Control:
         except Refused as error:
             return _refused(error)
         api_key, api_secret = _random_key(), _random_key()
-        self._venue.open_account(api_key, api_secret, name, deposits)
+        self._venue.open_account(AccountOpened(api_key, api_secret, name, 0, 0, deposits))
         return web.json_response({"api_key": api_key, "api_secret": api_secret}, status=201)
 
     async def ledger(self, request: web.Request) -> web.Response:
         """Everything that ever happened in one account or all."""
         self._venue.advance()
-        accounts = self._venue.exchange.accounts
         key = request.query.get("api_key")
-        if key is not None and key not in accounts:
+        if key is not None and key not in self._venue.exchange.accounts:
             return web.json_response({"error": "No account has that api_key."}, status=404)
-        chosen = [accounts[key]] if key is not None else list(accounts.values())
-        return web.json_response({"accounts": [self._statement(account) for account in chosen]})
+        return web.json_response(ledger(self._venue.exchange, key))
 
     async def add_fault(self, request: web.Request) -> web.Response:
         """Switch a fault on."""
@@ -119,53 +117,6 @@ class Control:
         """Switch all faults off."""
         self._faults.clear()
         return web.json_response({"faults": []})
-
-    def _statement(self, account: Account) -> dict[str, object]:
-        symbols = self._venue.exchange.symbols
-        orders = self._venue.exchange.by_account[account.api_key]
-        return {
-            "api_key": account.api_key,
-            "name": account.name,
-            "deposits": {asset: fixed(atoms) for asset, atoms in account.deposits.items()},
-            "balances": {
-                asset: {"free": fixed(free), "locked": fixed(locked)}
-                for asset, (free, locked) in sorted(account.balances.items())
-            },
-            "orders": [
-                {
-                    "order_id": order.placed.order_id,
-                    "client_order_id": order.placed.client_id,
-                    "symbol": order.placed.symbol,
-                    "side": order.placed.side,
-                    "type": order.placed.type,
-                    "time_in_force": order.placed.tif,
-                    "status": order.status,
-                    "price": symbols[order.placed.symbol].price_text(order.placed.price),
-                    "qty": symbols[order.placed.symbol].qty_text(order.placed.qty),
-                    "filled_qty": symbols[order.placed.symbol].qty_text(order.filled),
-                    "filled_quote": fixed(order.spent),
-                    "time": order.placed.time_ms,
-                    "update_time": order.updated_ms,
-                }
-                for order in orders
-            ],
-            "fills": [
-                {
-                    "trade_id": fill.trade_id,
-                    "order_id": fill.order_id,
-                    "client_order_id": order.placed.client_id,
-                    "symbol": order.placed.symbol,
-                    "side": order.placed.side,
-                    "price": symbols[order.placed.symbol].price_text(fill.price),
-                    "qty": symbols[order.placed.symbol].qty_text(fill.qty),
-                    "fee": fixed(fill.fee),
-                    "fee_asset": fee_asset(symbols[order.placed.symbol], order.placed.side),
-                    "is_maker": fill.is_maker,
-                    "time": fill.time_ms,
-                }
-                for order, fill in fills_of(orders)
-            ],
-        }
 
 
 async def _body(request: web.Request, known: set[str] | None) -> dict[str, object]:

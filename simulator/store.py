@@ -1,8 +1,10 @@
 """Memory across restarts: an append-only log of facts, one line per decision.
 
 A line is written with one system call before the decision is applied or answered, so whoever holds an answer finds
-its facts after SIGKILL. A torn last line (a kill inside the write) was never answered and is dropped at start. Every
-fact is part of the ledger that the simulator promises to show, so the log holds nothing that could be compacted away.
+its facts after SIGKILL. It begins with its *moment*: how far the market had been played when it was decided, so that a
+restart goes on from exactly there. A torn last line (a kill inside the write) was never answered and is dropped at
+start. Every fact is part of the ledger that the simulator promises to show, so the log holds nothing that could be
+compacted away.
 """
 
 from __future__ import annotations
@@ -11,17 +13,41 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
 from pathlib import Path
+from typing import NamedTuple
 
-from simulator.core.exchange import AccountOpened, Ended, Fact, Filled, OrderPlaced
+from simulator.core.orders import (
+    AccountOpened,
+    Ended,
+    Fact,
+    Filled,
+    ListOpened,
+    OrderPlaced,
+    Prevented,
+    Queued,
+    SymbolChanged,
+    Transferred,
+    Triggered,
+)
 
-_KINDS: dict[str, type[Fact]] = {"account": AccountOpened, "order": OrderPlaced, "fill": Filled, "end": Ended}
+_KINDS: dict[str, type[Fact]] = {
+    "account": AccountOpened, "transfer": Transferred, "symbol": SymbolChanged, "list": ListOpened,
+    "order": OrderPlaced, "trigger": Triggered, "queue": Queued, "fill": Filled, "prevent": Prevented, "end": Ended,
+}  # fmt: skip
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 class StateError(Exception):
     """The state directory cannot be used; the text says why and what to do."""
+
+
+class Moment(NamedTuple):
+    """How far the market had been played: everything before *time_ms*; at it, everything (*symbol* empty), or in
+    *symbol* up to trade *number* and all of the symbols before it; with ``@``, *number* steps of the schedule."""
+
+    time_ms: int
+    symbol: str = ""
+    number: int = 0
 
 
 class Store:
@@ -39,28 +65,27 @@ class Store:
         except OSError as error:
             raise StateError(f"Cannot write in {folder}: {error.strerror}. Give another --state.") from None
 
-    def replay(self) -> Iterator[Fact]:
-        """All facts in order. Cuts a torn last line off the file."""
+    def replay(self) -> Iterator[tuple[Moment | None, list[Fact]]]:
+        """The decisions in order, each with its moment (``None`` in logs of the first version). Cuts a torn last line
+        off the file."""
         whole = 0
-        with self._path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.endswith(b"\n"):
-                    break
-                yield from self._decoded(line, number)
-                whole += len(line)
+        for moment, facts, size in _read(self._path):
+            yield moment, facts
+            whole += size
         os.ftruncate(self._file, whole)
 
-    def append(self, facts: Sequence[Fact]) -> None:
+    def append(self, facts: Sequence[Fact], moment: Moment) -> None:
         """Write the facts of one decision."""
-        line = json.dumps([[_NAMES[type(fact)], *astuple(fact)] for fact in facts], separators=(",", ":"))
+        line = json.dumps(
+            [["at", *moment], *([_NAMES[type(fact)], *fact] for fact in facts)], separators=(",", ":")
+        )
         data = line.encode() + b"\n"
-        before = os.fstat(self._file).st_size
         try:
             written = os.write(self._file, data)
         except OSError as error:
             raise StateError(f"Cannot write {self._path}: {error.strerror}.") from None
         if written != len(data):
-            os.ftruncate(self._file, before)
+            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
             raise StateError(f"Cannot write {self._path}: the disk is full.")
 
     def load_anchor(self, market: str) -> tuple[int, int] | None:
@@ -81,10 +106,27 @@ class Store:
         """Let go of the folder."""
         os.close(self._file)
 
-    def _decoded(self, line: bytes, number: int) -> list[Fact]:
-        try:
-            return [_KINDS[name](*values) for name, *values in json.loads(line)]
-        except (ValueError, KeyError, TypeError):
-            raise StateError(
-                f"{self._path} line {number} is not readable: {line[:60]!r}. Move the file away to start afresh."
-            ) from None
+
+def read_facts(folder: Path) -> Iterator[Fact]:
+    """All facts of a state folder, which a simulator may be writing to. Raises `StateError`."""
+    try:
+        for _, facts, _ in _read(folder / "facts.jsonl"):
+            yield from facts
+    except OSError as error:
+        raise StateError(f"Cannot read {folder / 'facts.jsonl'}: {error.strerror}. Give a --state folder.") from None
+
+
+def _read(path: Path) -> Iterator[tuple[Moment | None, list[Fact], int]]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                rows = json.loads(line)
+                moment = Moment(*rows.pop(0)[1:]) if rows and rows[0][0] == "at" else None
+                facts = [_KINDS[name](*values) for name, *values in rows]
+            except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+                raise StateError(
+                    f"{path} line {number} is not readable: {line[:60]!r}. Move the file away to start afresh."
+                ) from None
+            yield moment, facts, len(line)

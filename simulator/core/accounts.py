@@ -1,4 +1,4 @@
-"""Balances of one account: what is free, what is locked by open orders.
+"""One account: whose key it is, what it may do, what it pays, and its balances, free and locked by open orders.
 
 Pure. Amounts are integer atoms (1e-8 of an asset). Nothing here may go below zero: a caller that tries has a bug, and
 gets ``ValueError`` before anything changes.
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Account:
-    """One customer. `balances` maps an asset to [free, locked]; `deposits` is what the account was opened with."""
+    """One customer. `balances` maps an asset to [free, locked]; `deposits` is what the account was opened with. Fees
+    of -1 are the symbol's own."""
 
     api_key: str
     api_secret: str
@@ -20,6 +21,11 @@ class Account:
     uid: int
     opened_ms: int
     deposits: Mapping[str, int]
+    key_kind: str = "HMAC"
+    can_trade: bool = True
+    maker_ppm: int = -1
+    taker_ppm: int = -1
+    pays_in_bnb: bool = False
     updated_ms: int = 0
     balances: dict[str, list[int]] = field(default_factory=dict)
 
@@ -30,23 +36,31 @@ class Account:
 
     def free(self, asset: str) -> int:
         """Atoms of *asset* that are not locked."""
-        return self.balances.get(asset, (0, 0))[0]
+        pair = self.balances.get(asset)
+        return pair[0] if pair else 0
 
     def locked(self, asset: str) -> int:
         """Atoms of *asset* that open orders hold."""
-        return self.balances.get(asset, (0, 0))[1]
+        pair = self.balances.get(asset)
+        return pair[1] if pair else 0
 
     def lock(self, asset: str, atoms: int) -> None:
         """Move *atoms* from free to locked (negative: back)."""
-        free, locked = self.free(asset) - atoms, self.locked(asset) + atoms
-        if free < 0 or locked < 0:
-            raise ValueError(f"cannot lock {atoms} of {asset}: free {self.free(asset)}, locked {self.locked(asset)}")
-        self.balances[asset] = [free, locked]
+        pair = self.balances.setdefault(asset, [0, 0])
+        if pair[0] < atoms or pair[1] < -atoms:
+            raise ValueError(f"cannot lock {atoms} of {asset}: free {pair[0]}, locked {pair[1]}")
+        pair[0] -= atoms
+        pair[1] += atoms
 
-    def exchange(self, paid: tuple[str, int], got: tuple[str, int]) -> None:
-        """Pay (asset, atoms) out of what is locked and receive (asset, atoms), net of fees, as free."""
-        (spent_asset, spent), (asset, received) = paid, got
-        if spent > self.locked(spent_asset) or received < 0:
-            raise ValueError(f"cannot pay {spent} of {spent_asset}: locked {self.locked(spent_asset)}")
-        self.balances[spent_asset][1] -= spent
-        self.balances.setdefault(asset, [0, 0])[0] += received
+    def pay(self, asset: str, atoms: int) -> None:
+        """Pay *atoms* out of what is locked."""
+        if not 0 <= atoms <= self.locked(asset):
+            raise ValueError(f"cannot pay {atoms} of {asset}: locked {self.locked(asset)}")
+        self.balances[asset][1] -= atoms
+
+    def credit(self, asset: str, atoms: int) -> None:
+        """Add *atoms* to what is free (negative: take them)."""
+        pair = self.balances.setdefault(asset, [0, 0])
+        if pair[0] + atoms < 0:
+            raise ValueError(f"cannot take {-atoms} of {asset}: free {pair[0]}")
+        pair[0] += atoms

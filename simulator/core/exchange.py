@@ -1,268 +1,248 @@
-"""The exchange's state and decisions: accounts, orders, fills.
+"""The exchange's state: accounts, books, orders and lists, and how facts change it.
 
-Pure: no clock, no I/O, no randomness; the time and the keys come with each call. A decision (`place`, `cancel`,
-`trade`) checks everything and returns *facts*; nothing changes until a fact is applied, and `apply` is the only thing
-that changes anything. So the facts, written down in order, are the whole memory of the exchange, and replaying them
-is a restart.
+Pure: no clock, no I/O, no randomness. ``decisions.py`` checks what is asked and returns facts; nothing changes until a
+fact is applied, and `apply` is the only thing that changes anything. So the facts, written down in order, are the
+whole memory of the exchange, and applying them again is a restart.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
 
 from simulator.core.accounts import Account
-from simulator.core.matching import BUY, Book, touch_after
-from simulator.core.rules import ATOMS, MAX_OPEN_ORDERS, ApiError, SymbolRules, filter_failure, rejected
-from simulator.market.candles import Trade
+from simulator.core.crowd import Crowd
+from simulator.core.filters import changed
+from simulator.core.matching import BUY, MARKET, Book
+from simulator.core.orders import (
+    AccountOpened,
+    Ended,
+    Fact,
+    Filled,
+    ListOpened,
+    Order,
+    OrderList,
+    OrderPlaced,
+    Prevented,
+    Queued,
+    SymbolChanged,
+    Transferred,
+    Triggered,
+)
+from simulator.core.rules import TRADING, ApiError, SymbolRules
+from simulator.core.stops import Stops
 
-PPM = 1_000_000
-OPEN_STATES = frozenset({"NEW", "PARTIALLY_FILLED"})
-
-
-@dataclass(frozen=True, slots=True)
-class AccountOpened:
-    """A customer with first deposits in atoms."""
-
-    api_key: str
-    api_secret: str
-    name: str
-    uid: int
-    time_ms: int
-    deposits: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class OrderPlaced:
-    """An accepted order. *price* 0: at market. *locked* atoms of the asset it pays with are set aside."""
-
-    order_id: int
-    api_key: str
-    symbol: str
-    client_id: str
-    side: str
-    type: str
-    tif: str
-    price: int
-    qty: int
-    quote_qty: int
-    stp: str
-    locked: int
-    time_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """One execution: *qty* lots at *price* ticks, *fee* atoms of the asset received."""
-
-    trade_id: int
-    order_id: int
-    price: int
-    qty: int
-    fee: int
-    is_maker: bool
-    time_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """An order leaves the book with its rest unfilled: CANCELED or EXPIRED. *cancel_id* names the cancel request."""
-
-    order_id: int
-    status: str
-    cancel_id: str
-    time_ms: int
-
-
-Fact = AccountOpened | OrderPlaced | Filled | Ended
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """An order as a customer asks for it, in atoms; ``None`` is 'not sent'. *price* comes with limit types only."""
-
-    api_key: str
-    symbol: str
-    side: str
-    type: str
-    tif: str
-    qty: int | None
-    quote_qty: int | None
-    price: int | None
-    client_id: str
-    stp: str
-
-
-@dataclass(slots=True)
-class Order:
-    """An order and what has become of it. Prices in ticks, quantities in lots, money in atoms of quote."""
-
-    placed: OrderPlaced
-    status: str = "NEW"
-    filled: int = 0
-    spent: int = 0
-    locked: int = 0
-    updated_ms: int = 0
-    fills: list[Filled] = field(default_factory=list)
-
-    @property
-    def is_open(self) -> bool:
-        """Still on the book."""
-        return self.status in OPEN_STATES
-
-    @property
-    def left(self) -> int:
-        """Lots not filled."""
-        return self.placed.qty - self.filled
+USUAL_LOTS = 1000  # a usual trade, where nobody says how large it is
 
 
 class Exchange:
-    """Everything the exchange knows. *symbols* are those it lists."""
+    """Everything the exchange knows. *symbols* are those it lists, *seed* chooses the crowd, *usual* is the size of a
+    usual market trade of each symbol in lots."""
 
-    def __init__(self, symbols: dict[str, SymbolRules]) -> None:
-        self.symbols = symbols
-        self.books = {symbol: Book() for symbol in symbols}
+    def __init__(
+        self, symbols: Mapping[str, SymbolRules], seed: int = 0, usual: Mapping[str, int] | None = None
+    ) -> None:
+        self.symbols = dict(symbols)
+        self.statuses = dict.fromkeys(symbols, TRADING)
+        self.over: set[str] = set()  # symbols whose tape has ended
+        self.books = {name: Book(Crowd(_key(seed, name), (usual or {}).get(name, USUAL_LOTS))) for name in symbols}
+        self.stops = {name: Stops() for name in symbols}
         self.accounts: dict[str, Account] = {}
+        self.transfers: dict[str, list[Transferred]] = {}
         self.orders: dict[int, Order] = {}
         self.by_account: dict[str, list[Order]] = {}
+        self.lists: dict[int, OrderList] = {}
+        self.lists_by_account: dict[str, list[OrderList]] = {}
         self.fees: dict[str, int] = {}
+        self.market: dict[str, int] = {}  # what customers lost to the market, asset by asset; negative: won
         self.last_trade_id = 0
+        self.last_match_id = -1
+        self.waiting_algos: dict[tuple[str, str], int] = {}
         self._by_client_id: dict[tuple[str, str, str], Order] = {}
+        self._lists_by_client_id: dict[tuple[str, str], OrderList] = {}
         self._open: dict[tuple[str, str], dict[int, Order]] = {}
-
-    # decisions
-
-    def place(self, ask: Request, now_ms: int) -> list[Fact]:
-        """Facts of a new order: placed, and whatever happens to it at once. Raises `ApiError`."""
-        rules, book = self.symbols[ask.symbol], self.books[ask.symbol]
-        touch = book.touch
-        if touch is None or book.halted:
-            raise rejected("Market is closed.")
-        limit = None if ask.price is None else rules.check_price(ask.price, touch.last.price, ask.side)
-        takes = book.taken_at(ask.side, limit)
-        qty = self._lots(ask, rules, takes)
-        if ask.qty is not None:
-            rules.check_notional(rules.cost(limit or touch.last.price, qty))
-        if ask.type == "LIMIT_MAKER" and takes is not None:
-            raise rejected("Order would immediately match and take.")
-        open_orders = self._open.get((ask.api_key, ask.symbol), {})
-        if len(open_orders) >= MAX_OPEN_ORDERS:
-            raise filter_failure("MAX_NUM_ORDERS")
-        known = self._by_client_id.get((ask.api_key, ask.symbol, ask.client_id))
-        if known is not None and known.is_open:
-            raise rejected("Duplicate order sent.")
-        locked = self._locked(rules, ask.side, limit or takes or 0, qty)
-        if self.accounts[ask.api_key].free(_paid(rules, ask.side)) < locked:
-            raise rejected("Account has insufficient balance for requested action.")
-
-        order_id = len(self.orders) + 1
-        placed = OrderPlaced(
-            order_id, ask.api_key, ask.symbol, ask.client_id, ask.side, ask.type, ask.tif, limit or 0, qty,
-            ask.quote_qty or 0, ask.stp, locked, now_ms,
-        )  # fmt: skip
-        if takes is not None:
-            return [placed, self._fill(placed, self.last_trade_id + 1, takes, qty, False, now_ms)]
-        if ask.tif in ("IOC", "FOK"):
-            return [placed, Ended(order_id, "EXPIRED", "", now_ms)]
-        return [placed]
-
-    def cancel(self, order: Order, cancel_id: str, now_ms: int) -> list[Fact]:
-        """Facts of cancelling *order*; -2011 when it is no longer open."""
-        if not order.is_open:
-            raise ApiError(-2011, "Unknown order sent.")
-        return [Ended(order.placed.order_id, "CANCELED", cancel_id, now_ms)]
-
-    def trade(self, symbol: str, trade: Trade) -> list[Fact]:
-        """Facts of a market trade: the fills of resting orders. Moves the touch."""
-        book = self.books[symbol]
-        book.touch = touch_after(trade)
-        return [
-            self._fill(self.orders[match.order_id].placed, number, match.price, match.qty, True, trade.time_ms)
-            for number, match in enumerate(book.matches(trade), self.last_trade_id + 1)
-        ]
-
-    def _lots(self, ask: Request, rules: SymbolRules, takes: int | None) -> int:
-        if ask.qty is not None:
-            return rules.check_qty(ask.qty)
-        assert ask.quote_qty is not None
-        assert takes is not None
-        rules.check_notional(ask.quote_qty)
-        lots = ask.quote_qty // rules.cost(takes, 1)
-        if not rules.min_lots <= lots <= rules.max_qty * ATOMS // rules.lot_atoms:
-            raise filter_failure("LOT_SIZE")
-        return lots
-
-    def _locked(self, rules: SymbolRules, side: str, price: int, qty: int) -> int:
-        return rules.cost(price, qty) if side == BUY else qty * rules.lot_atoms
-
-    def _fill(self, placed: OrderPlaced, trade_id: int, price: int, qty: int, is_maker: bool, now_ms: int) -> Filled:
-        rules = self.symbols[placed.symbol]
-        received = qty * rules.lot_atoms if placed.side == BUY else rules.cost(price, qty)
-        fee = received * (rules.maker_ppm if is_maker else rules.taker_ppm) // PPM
-        return Filled(trade_id, placed.order_id, price, qty, fee, is_maker, now_ms)
-
-    # facts
+        self._apply: dict[type, Callable[..., None]] = {
+            AccountOpened: self._open_account,
+            Transferred: self._transfer,
+            SymbolChanged: self._change_symbol,
+            ListOpened: self._open_list,
+            OrderPlaced: self._place,
+            Triggered: self._trigger,
+            Queued: self._requeue,
+            Filled: self._fill,
+            Prevented: self._prevent,
+            Ended: self._end,
+        }
 
     def apply(self, fact: Fact) -> None:
         """Make *fact* true."""
-        match fact:
-            case AccountOpened():
-                self.accounts[fact.api_key] = Account(
-                    fact.api_key, fact.api_secret, fact.name, fact.uid, fact.time_ms, fact.deposits
-                )
-                self.by_account[fact.api_key] = []
-            case OrderPlaced():
-                self._apply_placed(fact)
-            case Filled():
-                self._apply_filled(fact)
-            case Ended():
-                order = self.orders[fact.order_id]
-                order.status = fact.status
-                self._leave_book(order, order.left, fact.time_ms)
-                self._release(order, 0)
+        self._apply[type(fact)](fact)
 
-    def _apply_placed(self, placed: OrderPlaced) -> None:
-        order = Order(placed, locked=placed.locked, updated_ms=placed.time_ms)
+    # facts
+
+    def _open_account(self, fact: AccountOpened) -> None:
+        self.accounts[fact.api_key] = Account(
+            fact.api_key, fact.api_secret, fact.name, fact.uid, fact.time_ms, fact.deposits, fact.key_kind,
+            fact.can_trade, fact.maker_ppm, fact.taker_ppm, fact.pays_in_bnb,
+        )  # fmt: skip
+        self.by_account[fact.api_key] = []
+        self.lists_by_account[fact.api_key] = []
+        self.transfers[fact.api_key] = []
+
+    def _transfer(self, fact: Transferred) -> None:
+        account = self.accounts[fact.api_key]
+        account.credit(fact.asset, fact.atoms)
+        account.updated_ms = fact.time_ms
+        self.transfers[fact.api_key].append(fact)
+
+    def _change_symbol(self, fact: SymbolChanged) -> None:
+        self.statuses[fact.symbol] = fact.status
+        if fact.filters:
+            self.symbols[fact.symbol] = changed(self.symbols[fact.symbol], fact.filters)
+
+    def _open_list(self, fact: ListOpened) -> None:
+        found = OrderList(fact, fact.locked, updated_ms=fact.time_ms)
+        self.lists[fact.list_id] = found
+        self.lists_by_account[fact.api_key].append(found)
+        self._lists_by_client_id[fact.api_key, fact.client_id] = found
+        self.accounts[fact.api_key].lock(paid_asset(self.symbols[fact.symbol], fact.side), fact.locked)
+
+    def _place(self, placed: OrderPlaced) -> None:
+        key = (placed.api_key, placed.symbol)
+        order = Order(placed, updated_ms=placed.time_ms)
         self.orders[placed.order_id] = order
         self.by_account[placed.api_key].append(order)
         self._by_client_id[placed.api_key, placed.symbol, placed.client_id] = order
-        self._open.setdefault((placed.api_key, placed.symbol), {})[placed.order_id] = order
-        self.accounts[placed.api_key].lock(_paid(self.symbols[placed.symbol], placed.side), placed.locked)
-        if placed.price:
-            self.books[placed.symbol].rest(placed.order_id, placed.side, placed.price, placed.qty)
+        opened = self._open.get(key)
+        if opened is None:
+            opened = self._open[key] = {}
+        opened[placed.order_id] = order
+        if placed.list_id < 0:
+            order.locked = placed.locked
+            self.accounts[placed.api_key].lock(paid_asset(self.symbols[placed.symbol], placed.side), placed.locked)
+        if placed.stop:
+            self.stops[placed.symbol].add(placed)
+            self.waiting_algos[key] = self.waiting_algos.get(key, 0) + 1
+        elif placed.price and placed.tif == "GTC":
+            order.is_resting = True
+            self.books[placed.symbol].rest(placed.order_id, placed.side, placed.price, placed.qty, placed.ahead)
 
-    def _apply_filled(self, fill: Filled) -> None:
+    def _trigger(self, fact: Triggered) -> None:
+        order = self.orders[fact.order_id]
+        placed = order.placed
+        order.triggered_ms = order.updated_ms = fact.time_ms
+        self._leave_stops(placed)
+        self._lock(order, fact.locked)
+        if placed.price and placed.tif == "GTC":
+            order.is_resting = True
+            self.books[placed.symbol].rest(placed.order_id, placed.side, placed.price, order.left, fact.ahead)
+
+    def _requeue(self, fact: Queued) -> None:
+        placed = self.orders[fact.order_id].placed
+        self.books[placed.symbol].requeue(fact.order_id, placed.side, placed.price, fact.ahead)
+
+    def _fill(self, fill: Filled) -> None:
         order = self.orders[fill.order_id]
         placed = order.placed
         rules = self.symbols[placed.symbol]
-        cost, base = rules.cost(fill.price, fill.qty), fill.qty * rules.lot_atoms
-        paid, received = (cost, base) if placed.side == BUY else (base, cost)
-        asset = fee_asset(rules, placed.side)
-        self.accounts[placed.api_key].exchange((_paid(rules, placed.side), paid), (asset, received - fill.fee))
-        self.fees[asset] = self.fees.get(asset, 0) + fill.fee
-        self.last_trade_id = fill.trade_id
+        account = self.accounts[placed.api_key]
+        is_buy = placed.side == BUY
+        cost, base = fill.price * fill.qty * rules.notional_atoms, fill.qty * rules.lot_atoms
+        paid, received = (cost, base) if is_buy else (base, cost)
+        paid_in, got_in = (rules.quote, rules.base) if is_buy else (rules.base, rules.quote)
+        fee_in = fill.fee_asset or got_in
+        account.pay(paid_in, paid)
+        order.locked -= paid
+        account.credit(got_in, received)
+        if fill.fee:
+            account.credit(fee_in, -fill.fee)
+            self.fees[fee_in] = self.fees.get(fee_in, 0) + fill.fee
+        if fill.against == MARKET:
+            market = self.market
+            market[paid_in] = market.get(paid_in, 0) + paid
+            market[got_in] = market.get(got_in, 0) - received
+            if not fill.is_maker:
+                second = fill.time_ms // 1000
+                self.books[placed.symbol].take(-1 if is_buy else 1, fill.price, fill.qty, second)
+        self.last_trade_id = max(self.last_trade_id, fill.trade_id)
         order.fills.append(fill)
         order.filled += fill.qty
         order.spent += cost
-        order.locked -= paid
         order.status = "PARTIALLY_FILLED" if order.left else "FILLED"
-        self._leave_book(order, fill.qty, fill.time_ms)
-        self._release(order, self._locked(rules, placed.side, placed.price, order.left) if order.left else 0)
+        self._shrink(order, fill.qty, fill.time_ms)
 
-    def _leave_book(self, order: Order, qty: int, now_ms: int) -> None:
+    def _prevent(self, fact: Prevented) -> None:
+        order = self.orders[fact.order_id]
+        order.preventions.append((len(order.fills), fact))
+        order.prevented += fact.qty
+        self.last_match_id = max(self.last_match_id, fact.match_id)
+        self._shrink(order, fact.qty, fact.time_ms)
+
+    def _end(self, fact: Ended) -> None:
+        order = self.orders[fact.order_id]
+        if order.is_waiting:
+            self._leave_stops(order.placed)
+        order.status = fact.status
+        order.ended = fact
+        self._shrink(order, order.left, fact.time_ms)
+
+    # what facts have in common
+
+    def _shrink(self, order: Order, qty: int, now_ms: int) -> None:
+        """*qty* lots of *order* are gone, and all of it if it is no longer open; what it need not hold is freed."""
         placed = order.placed
-        if placed.price:
+        account = self.accounts[placed.api_key]
+        order.updated_ms = account.updated_ms = now_ms
+        if order.is_resting and qty:
             self.books[placed.symbol].reduce(placed.order_id, placed.side, placed.price, qty)
-        if not order.is_open:
-            self._open[placed.api_key, placed.symbol].pop(placed.order_id, None)
-        order.updated_ms = self.accounts[placed.api_key].updated_ms = now_ms
+        if order.is_open:
+            if placed.side != BUY:
+                self._lock(order, order.left * self.symbols[placed.symbol].lot_atoms)
+            elif placed.price:  # a buy at market keeps what it set aside until it ends
+                self._lock(order, self.symbols[placed.symbol].cost(placed.price, order.left))
+            return
+        order.is_resting = False
+        self._lock(order, 0)
+        self._open[placed.api_key, placed.symbol].pop(placed.order_id, None)
+        if placed.list_id >= 0:
+            self._leave_list(order, now_ms)
 
-    def _release(self, order: Order, needed: int) -> None:
-        placed = order.placed
-        asset = _paid(self.symbols[placed.symbol], placed.side)
-        self.accounts[placed.api_key].lock(asset, needed - order.locked)
-        order.locked = needed
+    def _lock(self, order: Order, atoms: int) -> None:
+        if atoms != order.locked:
+            placed = order.placed
+            asset = paid_asset(self.symbols[placed.symbol], placed.side)
+            self.accounts[placed.api_key].lock(asset, atoms - order.locked)
+            order.locked = atoms
+
+    def _leave_list(self, order: Order, now_ms: int) -> None:
+        """An order of a list has ended: the one that is left takes over what the list has set aside."""
+        found = self.lists[order.placed.list_id]
+        found.updated_ms = now_ms
+        left = [self.orders[n] for n in found.opened.order_ids if n in self.orders and self.orders[n].is_open]
+        found.is_done = not left
+        if found.locked:
+            heir = left[0] if left else order
+            heir.locked += found.locked
+            found.locked = 0
+            self._lock(heir, heir.placed.locked if left else 0)
+
+    def _leave_stops(self, placed: OrderPlaced) -> None:
+        self.stops[placed.symbol].remove(placed)
+        self.waiting_algos[placed.api_key, placed.symbol] -= 1
 
     # questions
+
+    def is_trading(self, symbol: str) -> bool:
+        """New orders are taken."""
+        return (
+            self.statuses[symbol] == TRADING and symbol not in self.over and self.books[symbol].touch is not None
+        )
+
+    def status(self, symbol: str) -> str:
+        """The symbol's status as exchangeInfo shows it: HALT before its tape begins and after it has ended."""
+        if symbol in self.over or self.books[symbol].touch is None:
+            return "HALT"
+        return self.statuses[symbol]
 
     def find(self, api_key: str, symbol: str, order_id: int | None, client_id: str | None) -> Order | None:
         """The order with that id, else the latest with that client id, if it belongs to the account and symbol."""
@@ -275,17 +255,48 @@ class Exchange:
             raise ApiError(-2039, "Client order ID is not correct for this order ID.")
         return order
 
+    def find_list(self, api_key: str, list_id: int | None, client_id: str | None) -> OrderList | None:
+        """The order list with that id, else the latest with that client id, if it belongs to the account."""
+        if list_id is None:
+            return self._lists_by_client_id.get((api_key, client_id or ""))
+        found = self.lists.get(list_id)
+        if found is None or found.opened.api_key != api_key:
+            return None
+        return found if client_id in (None, found.opened.client_id) else None
+
     def open_orders(self, api_key: str, symbol: str | None) -> list[Order]:
         """Open orders of an account, oldest first."""
         symbols = self.symbols if symbol is None else (symbol,)
         found = [order for s in symbols for order in self._open.get((api_key, s), {}).values()]
         return sorted(found, key=lambda order: order.placed.order_id)
 
+    def count_open(self, api_key: str, symbol: str) -> int:
+        """How many orders of an account are open in a symbol."""
+        return len(self._open.get((api_key, symbol), ()))
 
-def _paid(rules: SymbolRules, side: str) -> str:
+    def has_open_orders(self, symbol: str) -> bool:
+        """Does anybody have an order open in *symbol*?"""
+        return any(opened for (_, s), opened in self._open.items() if s == symbol)
+
+    def legs(self, found: OrderList) -> list[Order]:
+        """The orders of a list."""
+        return [self.orders[number] for number in found.opened.order_ids]
+
+    def fee_ppm(self, account: Account, rules: SymbolRules, is_maker: bool) -> int:
+        """Fee of an execution, in millionths of what is received."""
+        own = account.maker_ppm if is_maker else account.taker_ppm
+        return own if own >= 0 else (rules.maker_ppm if is_maker else rules.taker_ppm)
+
+
+def paid_asset(rules: SymbolRules, side: str) -> str:
+    """The asset an order pays with."""
     return rules.quote if side == BUY else rules.base
 
 
-def fee_asset(rules: SymbolRules, side: str) -> str:
-    """The asset an order receives, out of which its fee is taken."""
+def received_asset(rules: SymbolRules, side: str) -> str:
+    """The asset an order receives, out of which its fee is taken unless that is paid in BNB."""
     return rules.base if side == BUY else rules.quote
+
+
+def _key(seed: int, symbol: str) -> int:
+    return int.from_bytes(blake2b(f"{seed}/{symbol}/crowd".encode(), digest_size=8).digest(), "big")

@@ -1,39 +1,38 @@
-"""One symbol's orders against its market: what an arriving order takes, what a market trade gives to resting ones.
+"""One symbol's book: customers' resting orders among the crowd's, in price-time priority.
 
-Pure. Prices are ticks, quantities lots. The market is one synthetic level each side, the *touch*, read off its last
-trade: the side that was hit trades at that price, the other side is one tick away. What arrives takes the touch,
-without limit of size. What rests is filled by market trades through its price, or at its price when the aggressor
-came from the other side, best price first and first come first served, until the trade's volume is used up: no lot of
-market volume fills two orders. Customers trade with the market, never with one another. Knows nothing of balances and
-accounts.
+Pure. Prices are ticks, quantities lots. The market itself is a tape of trades that nobody here moves; its last trade
+gives the *touch*: the side that was hit trades at that price, the other side is one tick away, and from there outwards
+the crowd (``crowd.py``) quotes every price. An arriving order meets crowd and customers price by price, and at one
+price in order of arrival: each resting order knows how many lots of the crowd were there *ahead* of it. What rests is
+filled by trades of the tape through its price, or at its price when the aggressor came from the other side, once the
+lots ahead are used up; no lot of market volume fills two orders. What customers take from the crowd is gone until the
+crowd draws that price anew. Customers that were not filled completely are never crossed: the crowd keeps away from
+them. Knows nothing of balances, accounts and order types.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from typing import NamedTuple
 
+import numpy as np
+
+from simulator.core.crowd import LEVELS, Crowd
 from simulator.market.candles import Trade
 
 BUY, SELL = "BUY", "SELL"
+MARKET = 0  # stands for the crowd where an order id is expected
+MAX_REMEMBERED = 4096
+Level = dict[int, list[int]]  # order id -> [open lots, lots ahead], in order of arrival
 
 
 class Touch(NamedTuple):
-    """Best bid and ask in ticks, and the market trade they were read from."""
+    """Best bid and ask of the crowd in ticks, and the market trade they were read from."""
 
     bid: int
     ask: int
     last: Trade
-
-    def bid_qty(self) -> int:
-        """Lots shown at the bid. A display: whatever arrives is filled in full."""
-        return 1 + self.last.qty * 7 % 99_991
-
-    def ask_qty(self) -> int:
-        """Lots shown at the ask."""
-        return 1 + self.last.qty * 13 % 99_989
 
 
 def touch_after(trade: Trade) -> Touch:
@@ -44,90 +43,248 @@ def touch_after(trade: Trade) -> Touch:
 
 
 class Match(NamedTuple):
-    """A resting order gets *qty* lots at *price* ticks."""
+    """A resting order gets *qty* lots at *price* ticks from the tape."""
 
     order_id: int
     price: int
     qty: int
 
 
-@dataclass(slots=True)
+class Move(NamedTuple):
+    """A resting order has only *ahead* lots in front of it now."""
+
+    order_id: int
+    ahead: int
+
+
+class Offer(NamedTuple):
+    """What an arriving order meets next: *qty* lots at *price* of a resting order, or of the crowd (`MARKET`)."""
+
+    price: int
+    qty: int
+    order_id: int
+
+
 class Side:
     """Resting orders of one side by price, each level in order of arrival."""
 
-    sign: int  # +1 for buys: the highest price is best; -1 for sells
-    levels: dict[int, dict[int, int]] = field(default_factory=dict)  # price -> order id -> open lots
-    heap: list[int] = field(default_factory=list)  # best price first, as -sign × price
+    __slots__ = ("keys", "levels", "sign")
 
-    def add(self, order_id: int, price: int, qty: int) -> None:
+    def __init__(self, sign: int) -> None:
+        self.sign = sign  # +1 for buys: the highest price is best; -1 for sells
+        self.levels: dict[int, Level] = {}
+        self.keys: list[int] = []  # −sign × price of every level, ascending: the best is first
+
+    def add(self, order_id: int, price: int, qty: int, ahead: int) -> None:
         """Rest *qty* lots behind what is already at *price*."""
         level = self.levels.get(price)
         if level is None:
             level = self.levels[price] = {}
-            heappush(self.heap, -self.sign * price)
-        level[order_id] = qty
+            insort(self.keys, -self.sign * price)
+        level[order_id] = [qty, ahead]
 
     def reduce(self, order_id: int, price: int, qty: int) -> None:
         """Take *qty* lots off an order, and the order off the book when nothing is left."""
         level = self.levels[price]
-        if level[order_id] > qty:
-            level[order_id] -= qty
+        entry = level[order_id]
+        if entry[0] > qty:
+            entry[0] -= qty
             return
         del level[order_id]
         if not level:
             del self.levels[price]
+            del self.keys[bisect_left(self.keys, -self.sign * price)]
 
-    def best_first(self, limit: int) -> Iterator[tuple[int, int, int]]:
-        """(order id, price, open lots) of everything at *limit* or better, in priority order."""
-        while self.heap and -self.sign * self.heap[0] not in self.levels:
-            heappop(self.heap)
-        if not self.heap or self.heap[0] > -self.sign * limit:
-            return
-        for price in sorted((p for p in self.levels if self.sign * (p - limit) >= 0), reverse=self.sign > 0):
-            for order_id, qty in self.levels[price].items():
-                yield order_id, price, qty
+    def best(self) -> int | None:
+        """Best price of a resting order."""
+        return -self.sign * self.keys[0] if self.keys else None
 
 
 class Book:
     """Resting orders and the touch of one symbol."""
 
-    def __init__(self) -> None:
+    def __init__(self, crowd: Crowd) -> None:
         self.touch: Touch | None = None
-        self.halted = False  # the market is over: resting orders can only be cancelled
+        self.crowd = crowd
         self._sides = {BUY: Side(1), SELL: Side(-1)}
+        self._taken: dict[tuple[int, int], tuple[int, int]] = {}  # (sign, price) -> (epoch, lots)
 
-    def taken_at(self, side: str, limit: int | None) -> int | None:
-        """Price at which an arriving order trades; ``None`` when there is no market or *limit* does not reach it."""
-        if self.touch is None:
-            return None
-        price = self.touch.ask if side == BUY else self.touch.bid
-        if limit is None or (price <= limit if side == BUY else price >= limit):
-            return price
-        return None
+    # resting orders
 
-    def rest(self, order_id: int, side: str, price: int, qty: int) -> None:
-        """Put an order on the book, behind others at its price."""
-        self._sides[side].add(order_id, price, qty)
+    def rest(self, order_id: int, side: str, price: int, qty: int, ahead: int = 0) -> None:
+        """Put an order on the book, behind others at its price and *ahead* lots of the crowd."""
+        self._sides[side].add(order_id, price, qty, ahead)
 
     def reduce(self, order_id: int, side: str, price: int, qty: int) -> None:
-        """Take *qty* lots of a resting order away: filled or cancelled."""
+        """Take *qty* lots of a resting order away: filled, prevented or cancelled."""
         self._sides[side].reduce(order_id, price, qty)
 
-    def matches(self, trade: Trade) -> list[Match]:
-        """What *trade* fills. Nothing changes: the caller reports each match back through `reduce`."""
-        buys_to, sells_to = trade.price, trade.price  # a trade at the limit needs the right aggressor
-        if trade.buyer_maker:
-            sells_to -= 1
-        else:
-            buys_to += 1
-        order = ((BUY, buys_to), (SELL, sells_to)) if trade.buyer_maker else ((SELL, sells_to), (BUY, buys_to))
+    def requeue(self, order_id: int, side: str, price: int, ahead: int) -> None:
+        """Move an order forward: *ahead* lots are left in front of it."""
+        self._sides[side].levels[price][order_id][1] = ahead
+
+    def ahead_of(self, order_id: int, side: str, price: int) -> int:
+        """Lots of the crowd in front of a resting order."""
+        return self._sides[side].levels[price][order_id][1]
+
+    def queue_at(self, side: str, price: int, second: int) -> int:
+        """Lots of the crowd that an order resting at *price* from now on has ahead of it: none inside the spread."""
+        touch = self.touch
+        if touch is None or (price > touch.bid if side == BUY else price < touch.ask):
+            return 0
+        return self._crowd_left(1 if side == BUY else -1, price, second)
+
+    # what arrives
+
+    def offers(self, side: str, limit: int | None, second: int) -> Iterator[Offer]:
+        """What an arriving order of *side* meets up to *limit*, best first. The book must not change meanwhile."""
+        if self.touch is None:
+            return
+        other = self._sides[SELL if side == BUY else BUY]
+        sign = other.sign
+        crowd_key = -sign * self.crowd_best(sign)
+        last_key = crowd_key + LEVELS - 1 if sign < 0 else min(crowd_key + LEVELS - 1, -1)
+        limit_key = None if limit is None else -sign * limit
+        keys, at = other.keys, 0
+        while True:
+            key = keys[at] if at < len(keys) else None
+            if crowd_key <= last_key and (key is None or crowd_key <= key):
+                if limit_key is not None and crowd_key > limit_key:
+                    return
+                price = -sign * crowd_key
+                crowd = self._crowd_left(sign, price, second)
+                if key == crowd_key:
+                    at += 1
+                    yield from _queue(price, other.levels[price], crowd)
+                elif crowd:
+                    yield Offer(price, crowd, MARKET)
+                crowd_key += 1
+            elif key is not None and (limit_key is None or key <= limit_key):
+                at += 1
+                price = -sign * key
+                yield from _queue(price, other.levels[price], 0)
+            else:
+                return
+
+    def take(self, sign: int, price: int, qty: int, second: int) -> None:
+        """Customers took *qty* lots of the crowd's bids (*sign* 1) or asks (-1) at *price*."""
+        epoch = self.crowd.epoch(price, second)
+        known = self._taken.get((sign, price))
+        if known is not None and known[0] == epoch:
+            qty += known[1]
+        elif len(self._taken) >= MAX_REMEMBERED:
+            epoch_of = self.crowd.epoch
+            self._taken = {k: v for k, v in self._taken.items() if v[0] == epoch_of(k[1], second)}
+        self._taken[sign, price] = (epoch, qty)
+
+    def moves_at(self, side: str, price: int, used: int) -> list[Move]:
+        """How orders of *side* at *price* move up when *used* lots of the crowd in front of them are gone."""
+        level = self._sides[side].levels.get(price)
+        if level is None or not used:
+            return []
+        return [Move(order_id, max(0, entry[1] - used)) for order_id, entry in level.items() if entry[1]]
+
+    # the tape
+
+    def matches(self, trade: Trade) -> tuple[list[Match], list[Move]]:
+        """What a market trade fills and how queues move up. Nothing changes: the caller reports it all back."""
+        bids, asks = self._sides[BUY], self._sides[SELL]
+        matches: list[Match] = []
+        moves: list[Move] = []
+        if not bids.keys and not asks.keys:
+            return matches, moves
         left = trade.qty
-        found: list[Match] = []
-        for side, limit in order:
-            for order_id, price, qty in self._sides[side].best_first(limit):
-                if not left:
-                    return found
-                part = min(left, qty)
-                left -= part
-                found.append(Match(order_id, price, part))
-        return found
+        hit, other = (bids, asks) if trade.buyer_maker else (asks, bids)
+        for side in (hit, other):
+            key_at = -side.sign * trade.price
+            for key in side.keys:
+                if not left or key > key_at or (key == key_at and side is other):
+                    break
+                level = side.levels[-side.sign * key]
+                if key == key_at:
+                    left = _use_queue(level, -side.sign * key, left, matches, moves)
+                else:
+                    left = _run_over(level, -side.sign * key, left, matches, moves)
+        return matches, moves
+
+    # what is shown
+
+    def crowd_best(self, sign: int) -> int:
+        """The crowd's best bid (*sign* 1) or ask (-1): the touch, but never across a resting order."""
+        touch = self.touch
+        assert touch is not None
+        if sign > 0:
+            best_ask = self._sides[SELL].best()
+            return touch.bid if best_ask is None else min(touch.bid, best_ask - 1)
+        best_bid = self._sides[BUY].best()
+        return touch.ask if best_bid is None else max(touch.ask, best_bid + 1)
+
+    def levels(self, count: int, second: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """The best *count* bids and asks as (price, lots), customers and crowd together, best first."""
+        if self.touch is None:
+            return [], []
+        return self._side_levels(self._sides[BUY], count, second), self._side_levels(self._sides[SELL], count, second)
+
+    def _side_levels(self, side: Side, count: int, second: int) -> list[tuple[int, int]]:
+        sign, best = side.sign, self.crowd_best(side.sign)
+        # Prices that customers took empty do not show, so a few more are looked at.
+        prices = best - sign * np.arange(min(LEVELS, count + len(self._taken)), dtype=np.int64)
+        prices = prices[prices > 0]
+        lots = dict(zip(prices.tolist(), self.crowd.ladder(sign, prices, second).tolist(), strict=True))
+        for (taken_sign, price), (epoch, taken) in self._taken.items():
+            if taken_sign == sign and price in lots and epoch == self.crowd.epoch(price, second):
+                lots[price] = max(0, lots[price] - taken)
+        for key in side.keys[:count]:
+            price = -sign * key
+            lots[price] = lots.get(price, 0) + sum(entry[0] for entry in side.levels[price].values())
+        shown = [(price, qty) for price, qty in lots.items() if qty]
+        shown.sort(key=lambda level: -sign * level[0])
+        return shown[:count]
+
+    def _crowd_left(self, sign: int, price: int, second: int) -> int:
+        lots = self.crowd.lots(sign, price, second)
+        taken = self._taken.get((sign, price))
+        if taken is not None and taken[0] == self.crowd.epoch(price, second):
+            return max(0, lots - taken[1])
+        return lots
+
+
+def _queue(price: int, level: Level, crowd: int) -> Iterator[Offer]:
+    """A price with customers and *crowd* lots, in order of arrival."""
+    passed = 0
+    for order_id, (qty, ahead) in level.items():
+        upto = min(ahead, crowd)
+        if upto > passed:
+            yield Offer(price, upto - passed, MARKET)
+            passed = upto
+        yield Offer(price, qty, order_id)
+    if crowd > passed:
+        yield Offer(price, crowd - passed, MARKET)
+
+
+def _use_queue(level: Level, price: int, left: int, matches: list[Match], moves: list[Move]) -> int:
+    """A trade at the price: the lots ahead go first. Returns what is left of the trade."""
+    used = 0
+    for order_id, (qty, ahead) in level.items():
+        step = min(max(0, ahead - used), left)
+        used += step
+        left -= step
+        part = min(left, qty) if used >= ahead else 0
+        if part:
+            left -= part
+            matches.append(Match(order_id, price, part))
+        if used and ahead and part < qty:
+            moves.append(Move(order_id, max(0, ahead - used)))
+    return left
+
+
+def _run_over(level: Level, price: int, left: int, matches: list[Match], moves: list[Move]) -> int:
+    """A trade beyond the price: nothing of the crowd can be left there. Returns what is left of the trade."""
+    for order_id, (qty, ahead) in level.items():
+        part = min(left, qty)
+        left -= part
+        if part:
+            matches.append(Match(order_id, price, part))
+        if ahead and part < qty:
+            moves.append(Move(order_id, 0))
+    return left

@@ -8,9 +8,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
-from simulator.api.endpoints import Answer, Call, Endpoint
+from simulator.api.call import Answer, Call, Endpoint
 from simulator.core.accounts import Account
-from simulator.core.exchange import Fact, Filled, Order, OrderPlaced
+from simulator.core.orders import Filled, Order, OrderFact, OrderPlaced
 from simulator.core.rules import ApiError
 from simulator.doors.limits import Limits
 from simulator.doors.params import Params, check_signature, check_time
@@ -24,7 +24,7 @@ class Door(Listener):
         self.venue = venue
         self.limits = limits
 
-    def on_fact(self, fact: Fact, order: Order) -> None:
+    def on_fact(self, fact: OrderFact, order: Order) -> None:
         """+1 for an accepted order; its first fill takes 1 off as taker, 5 as maker."""
         number = 0
         if isinstance(fact, OrderPlaced):
@@ -42,7 +42,10 @@ class Door(Listener):
         weight = endpoint.cost(params)
         self.limits.spend_weight(address, weight, now)
         customer = self.customer(params, api_key, signed_text) if endpoint.signed else None
-        params.known_only(endpoint.params)
+        if customer is not None and endpoint.trades and not customer.can_trade:
+            raise ApiError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+        if endpoint.params is not None:
+            params.known_only(endpoint.params)
         answer = endpoint.handler(Call(self.venue, self.limits, params, customer))
         if inspect.isawaitable(answer):
             answer = await answer

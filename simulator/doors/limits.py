@@ -57,12 +57,23 @@ class Limits:
         """Unfilled orders counted in the current 10 seconds and the current day."""
         return self._add(api_key, TEN_SECONDS_MS, 0, now_ms), self._add(api_key, DAY_MS, 0, now_ms)
 
+    def order_counts(self, api_key: str, now_ms: int) -> list[dict[str, object]]:
+        """The limits on orders with what the account has used of each."""
+        used = self.orders_used(api_key, now_ms)
+        return [
+            {"rateLimitType": "ORDERS", "interval": interval, "intervalNum": number, "limit": limit, "count": count}
+            for (interval, number, limit), count in zip(ORDER_LIMITS, used, strict=True)
+        ]
+
     def _add(self, who: str, length_ms: int, number: int, now_ms: int) -> int:
         window = now_ms // length_ms
         known, count = self._used.get((who, length_ms), (window, 0))
         count = max(0, (count if known == window else 0) + number)
         self._used[who, length_ms] = (window, count)
         return count
+
+
+ORDER_LIMITS = (("SECOND", 10, ORDERS_10S), ("DAY", 1, ORDERS_1D))
 
 
 def rate_limits() -> list[dict[str, object]]:

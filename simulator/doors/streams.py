@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from simulator.api import wire
+from simulator.api import market_wire as wire
 from simulator.doors.sockets import Connection
 from simulator.faults import Faults
 from simulator.market.candles import INTERVALS, Trade, next_open, open_of
@@ -48,7 +48,7 @@ class Streams(Listener):
         self._faults = faults
         self._clients: set[_Listener] = set()
         self._by_stream: dict[str, set[_Listener]] = {}
-        self._touches: dict[str, tuple[int, int]] = {}
+        self._shown: dict[str, object] = {}
 
     # the venue tells
 
@@ -57,10 +57,11 @@ class Streams(Listener):
         name, rules = symbol.lower(), self._venue.exchange.symbols[symbol]
         self._publish(f"{name}@aggTrade", lambda: wire.agg_trade_event(rules, trade))
         self._publish(f"{name}@trade", lambda: wire.trade_event(rules, trade))
-        touch = self._venue.exchange.books[symbol].touch
-        if touch is not None and self._touches.get(symbol) != (touch.bid, touch.ask):
-            self._touches[symbol] = (touch.bid, touch.ask)
-            self._publish(f"{name}@bookTicker", lambda: wire.book_ticker_event(rules, touch))
+        if f"{name}@bookTicker" in self._by_stream:
+            bids, asks = self._venue.exchange.books[symbol].levels(1, trade.time_ms // 1000)
+            if self._shown.get(symbol) != (bids, asks):
+                self._shown[symbol] = (bids, asks)
+                self._publish(f"{name}@bookTicker", lambda: wire.book_ticker_event(rules, bids, asks, trade.id))
 
     def on_second(self, symbol: str, second: int) -> None:
         """The second's own candle, and the longer ones that are due."""

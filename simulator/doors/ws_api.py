@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from simulator.api import wire
+from simulator.api import order_wire as wire
 from simulator.api.endpoints import ENDPOINTS
-from simulator.api.wire import Json
-from simulator.core.exchange import AccountOpened, Fact, Order
+from simulator.api.order_wire import Json
+from simulator.core.orders import Order, OrderFact
 from simulator.core.rules import ApiError, mandatory
 from simulator.doors.door import Door
 from simulator.doors.params import SIGNING, Params
@@ -46,9 +46,8 @@ class WsApi(Listener):
 
     # the venue tells
 
-    def on_fact(self, fact: Fact, order: Order) -> None:
+    def on_fact(self, fact: OrderFact, order: Order) -> None:
         """An executionReport to the order's owner."""
-        assert not isinstance(fact, AccountOpened)
         api_key = order.placed.api_key
         if any(api_key in client.subscriptions.values() for client in self._clients):
             rules = self._door.venue.exchange.symbols[order.placed.symbol]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 def wall_ms() -> int:
@@ -16,7 +16,8 @@ def wall_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class MarketClock:
-    """Market time is *market_ms* when the wall shows *wall_ms* (and before), and runs *speed* times as fast after."""
+    """Market time is *market_ms* when the wall shows *wall_ms* (and before), and runs *speed* times as fast after; with
+    speed 0 it stands still until somebody moves it."""
 
     wall_ms: int
     market_ms: int
@@ -27,5 +28,11 @@ class MarketClock:
         return self.market_ms + int(max(0, wall_ms - self.wall_ms) * self.speed)
 
     def wall_at(self, market_ms: int) -> float:
-        """Wall time in milliseconds at which the market reaches *market_ms*."""
+        """Wall time in milliseconds at which the market reaches *market_ms*; infinite if it stands still."""
+        if not self.speed:
+            return float("inf")
         return self.wall_ms + (market_ms - self.market_ms) / self.speed
+
+    def moved(self, by_ms: int) -> MarketClock:
+        """The same clock, *by_ms* later."""
+        return replace(self, market_ms=self.market_ms + by_ms)

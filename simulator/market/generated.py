@@ -56,6 +56,8 @@ PROFILES = {
     "BTCUSDC": Profile(price=67_000.0, paths=(("BTC", 1.0),), lots=1200.0),
     "ETHUSDT": Profile(price=3_200.0, paths=(("BTC", 0.75), ("ETH", 0.85)), lots=3000.0),
     "ETHUSDC": Profile(price=3_200.0, paths=(("BTC", 0.75), ("ETH", 0.85)), lots=2400.0),
+    "BNBUSDT": Profile(price=600.0, paths=(("BTC", 0.7), ("BNB", 0.6)), lots=900.0),
+    "BNBUSDC": Profile(price=600.0, paths=(("BTC", 0.7), ("BNB", 0.6)), lots=700.0),
 }
 
 
