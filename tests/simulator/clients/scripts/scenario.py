@@ -214,18 +214,19 @@ async def _trade_waving(client: Client, seen: Seen) -> None:
     part = await placed("partly filled", "BUY", "LIMIT_MAKER", qty="2", price="1995")
     seen.steps["partly filled, later"] = await until("PARTIALLY_FILLED", part)
     seen.steps["partly filled, cancelled"] = await client.cancel(WAVING, part["id"])
+    waiting = await placed("stop waiting", "SELL", "STOP_LOSS_LIMIT", qty="0.1", stop="1000", price="990", tif="GTC")
+    seen.steps["stop cancelled"] = await client.cancel(WAVING, waiting["id"])
+    far = {"type": "STOP_LOSS_LIMIT", "stop": "1000", "price": "990", "tif": "GTC"}
+    given_up = await placed_oco("oco cancelled", {"type": "LIMIT_MAKER", "price": "3000"}, far)
+    await client.cancel_list(WAVING, given_up["list_id"])
+    # Five that wait for a price at a time are as many as the exchange allows.
     triggered = [
         await placed("stop loss", "SELL", "STOP_LOSS", qty="0.1", stop="1995"),
         await placed("stop loss limit", "SELL", "STOP_LOSS_LIMIT", qty="0.1", stop="1995", price="1900", tif="GTC"),
         await placed("take profit", "SELL", "TAKE_PROFIT", qty="0.1", stop="2005"),
         await placed("take profit limit", "SELL", "TAKE_PROFIT_LIMIT", qty="0.1", stop="2005", price="1900", tif="GTC"),
     ]
-    waiting = await placed("stop waiting", "SELL", "STOP_LOSS_LIMIT", qty="0.1", stop="1000", price="990", tif="GTC")
-    seen.steps["stop cancelled"] = await client.cancel(WAVING, waiting["id"])
-    far = {"type": "STOP_LOSS_LIMIT", "stop": "1000", "price": "990", "tif": "GTC"}
     both = await placed_oco("oco", {"type": "LIMIT_MAKER", "price": "2005"}, far)
-    given_up = await placed_oco("oco cancelled", {"type": "LIMIT_MAKER", "price": "3000"}, far)
-    await client.cancel_list(WAVING, given_up["list_id"])
     for order in triggered:
         await until("FILLED", order)
     await until("FILLED", {"id": both["above"]})

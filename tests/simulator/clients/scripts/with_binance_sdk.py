@@ -122,8 +122,9 @@ class BinanceSdk:
             if name in words
         }
         answered = await self._ask(
-            self._rest.order_list_oco, symbol, side, qty, above["type"], below["type"], **params
-        )
+            self._rest.order_list_oco, symbol, side, qty, above["type"], below["type"], new_order_resp_type="RESULT",
+            **params,
+        )  # fmt: skip
         legs = {report.type: report.order_id for report in answered.order_reports}
         return {
             "list_id": answered.order_list_id,

@@ -116,7 +116,7 @@ class Ccxt:
         words = {"type": "Type", "price": "Price", "stop": "StopPrice", "tif": "TimeInForce"}
         legs = {"above": above, "below": below}
         params = {place + words[name]: value for place, leg in legs.items() for name, value in leg.items()}
-        request = {"symbol": symbol, "side": side, "quantity": qty, **params}
+        request = {"symbol": symbol, "side": side, "quantity": qty, "newOrderRespType": "RESULT", **params}
         answered = await self._ask(self._exchange.private_post_orderlist_oco(request))
         ids = {report["type"]: int(report["orderId"]) for report in answered["orderReports"]}
         return {

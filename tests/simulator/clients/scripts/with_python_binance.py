@@ -105,7 +105,7 @@ class PythonBinance:
         return order_row(both["newOrderResponse"])
 
     async def place_oco(self, symbol: str, side: str, qty: str, above: Row, below: Row) -> Row:
-        params = oco_params(above, below)
+        params = oco_params(above, below) | {"newOrderRespType": "RESULT"}
         answered = await answer(self._client.create_oco_order(symbol=symbol, side=side, quantity=qty, **params))
         return list_row(answered)
 
