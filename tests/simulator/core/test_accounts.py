@@ -19,11 +19,12 @@ def test_a_lock_moves_from_free_to_locked_and_back():
     assert (account.free("USDT"), account.locked("USDT")) == (100, 0)
 
 
-def test_an_exchange_pays_out_of_what_is_locked():
+def test_who_pays_pays_out_of_what_is_locked():
     account = an_account(USDT=100)
     account.lock("USDT", 60)
 
-    account.exchange(("USDT", 50), ("BTC", 3))
+    account.pay("USDT", 50)
+    account.credit("BTC", 3)
 
     assert account.balances == {"USDT": [40, 10], "BTC": [3, 0]}
 
@@ -36,8 +37,18 @@ def test_nobody_locks_or_frees_what_is_not_there(atoms):
     assert account.balances == {"USDT": [100, 0]}
 
 
-def test_nobody_pays_what_is_not_locked():
+@pytest.mark.parametrize("atoms", [1, -1])
+def test_nobody_pays_what_is_not_locked(atoms):
     account = an_account(USDT=100)
     with pytest.raises(ValueError):
-        account.exchange(("USDT", 1), ("BTC", 1))
+        account.pay("USDT", atoms)
     assert account.balances == {"USDT": [100, 0]}
+
+
+def test_nothing_is_taken_that_is_not_free():
+    account = an_account(USDT=100)
+    account.lock("USDT", 60)
+    with pytest.raises(ValueError):
+        account.credit("USDT", -41)
+    account.credit("USDT", -40)
+    assert account.balances == {"USDT": [0, 60]}
