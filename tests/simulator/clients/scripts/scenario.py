@@ -22,6 +22,7 @@ from typing import Any, Protocol
 CALM, WAVING = "BTCUSDT", "ETHUSDT"
 POLL_S, DEADLINE_S = 0.05, 20.0
 CANDLES_SHOWN, CANDLES_WATCHED = 30, 3
+BEYOND = ("immediately", "relationship of the prices")  # how an order is refused whose price the market has passed
 MOST_CALLS = 400  # of the heaviest kind; the limit is reached long before, also across the turn of a minute
 
 Row = dict[str, Any]
@@ -278,7 +279,7 @@ async def _between_waves(place: Callable[[], Awaitable[Row]]) -> Row:
         try:
             return await place()
         except Refused as refused:
-            if "immediately" not in str(refused) or time.monotonic() > deadline:
+            if not any(sign in str(refused) for sign in BEYOND) or time.monotonic() > deadline:
                 raise
         await asyncio.sleep(POLL_S)
 
