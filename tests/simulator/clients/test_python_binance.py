@@ -77,7 +77,7 @@ def test_every_order_type_is_placed_asked_for_and_cancelled(simulator):
             gone = await client.cancel_order(symbol="BTCUSDT", orderId=resting["orderId"])
             assert (gone["status"], gone["origClientOrderId"]) == ("CANCELED", resting["clientOrderId"])
             trades = await client.get_my_trades(symbol="BTCUSDT")
-            taking = [order for order in (bought, spent, taken) for _ in order["fills"]]  # one or more levels of the book
+            taking = [order for order in (bought, spent, taken) for _ in order["fills"]]  # a level each
             assert [t["orderId"] for t in trades] == [order["orderId"] for order in taking]
             account = await client.get_account()
             locked = {row["asset"]: row["locked"] for row in account["balances"]}
