@@ -24,6 +24,7 @@ from simulator.market.candles import Trade
 BUY, SELL = "BUY", "SELL"
 MARKET = 0  # stands for the crowd where an order id is expected
 MAX_REMEMBERED = 4096
+NO_LIMIT = 1 << 62
 Level = dict[int, list[int]]  # order id -> [open lots, lots ahead], in order of arrival
 
 
@@ -107,7 +108,9 @@ class Book:
         self.touch: Touch | None = None
         self.crowd = crowd
         self._sides = {BUY: Side(1), SELL: Side(-1)}
-        self._taken: dict[tuple[int, int], tuple[int, int]] = {}  # (sign, price) -> (epoch, lots)
+        # Who arrives -> second, keys from … up to: there the crowd has nothing left.
+        self._dry = {BUY: (-1, 0, 0), SELL: (-1, 0, 0)}
+        self._left: dict[int, tuple[int, int]] = {}  # sign × price -> (epoch, lots of the crowd that are left)
 
     # resting orders
 
@@ -141,41 +144,48 @@ class Book:
         if self.touch is None:
             return
         other = self._sides[SELL if side == BUY else BUY]
-        sign = other.sign
+        sign, keys, levels, at = other.sign, other.keys, other.levels, 0
         crowd_key = -sign * self.crowd_best(sign)
         last_key = crowd_key + LEVELS - 1 if sign < 0 else min(crowd_key + LEVELS - 1, -1)
-        limit_key = None if limit is None else -sign * limit
-        keys, at = other.keys, 0
+        limit_key = NO_LIMIT if limit is None else -sign * limit
+        last_key = min(last_key, limit_key)
+        left, epoch_of, dry_from = self._left, self.crowd.epoch, crowd_key
+        dry = self._dry[side]
+        if dry[0] == second and dry[1] <= crowd_key < dry[2]:
+            dry_from, crowd_key = dry[1], dry[2]
+        is_dry = True
         while True:
-            key = keys[at] if at < len(keys) else None
-            if crowd_key <= last_key and (key is None or crowd_key <= key):
-                if limit_key is not None and crowd_key > limit_key:
-                    return
+            key = keys[at] if at < len(keys) else NO_LIMIT
+            while crowd_key < key and crowd_key <= last_key:
                 price = -sign * crowd_key
-                crowd = self._crowd_left(sign, price, second)
-                if key == crowd_key:
-                    at += 1
-                    yield from _queue(price, other.levels[price], crowd)
-                elif crowd:
-                    yield Offer(price, crowd, MARKET)
-                crowd_key += 1
-            elif key is not None and (limit_key is None or key <= limit_key):
-                at += 1
-                price = -sign * key
-                yield from _queue(price, other.levels[price], 0)
-            else:
+                known = left.get(-crowd_key)
+                if known is not None and known[0] == epoch_of(price, second):
+                    lots = known[1]
+                else:
+                    lots = self._crowd_left(sign, price, second)
+                if lots:
+                    if is_dry:
+                        is_dry, self._dry[side] = False, (second, dry_from, crowd_key)
+                    crowd_key += 1
+                    yield Offer(price, lots, MARKET)
+                else:
+                    crowd_key += 1
+            if key > limit_key or key == NO_LIMIT:
                 return
+            price = -sign * key
+            crowd = 0
+            if key == crowd_key <= last_key:
+                crowd = self._crowd_left(sign, price, second)
+                if crowd and is_dry:
+                    is_dry, self._dry[side] = False, (second, dry_from, crowd_key)
+                crowd_key += 1
+            yield from _queue(price, levels[price], crowd)
+            at += 1
 
     def take(self, sign: int, price: int, qty: int, second: int) -> None:
         """Customers took *qty* lots of the crowd's bids (*sign* 1) or asks (-1) at *price*."""
-        epoch = self.crowd.epoch(price, second)
-        known = self._taken.get((sign, price))
-        if known is not None and known[0] == epoch:
-            qty += known[1]
-        elif len(self._taken) >= MAX_REMEMBERED:
-            epoch_of = self.crowd.epoch
-            self._taken = {k: v for k, v in self._taken.items() if v[0] == epoch_of(k[1], second)}
-        self._taken[sign, price] = (epoch, qty)
+        left = self._crowd_left(sign, price, second)
+        self._left[sign * price] = (self.crowd.epoch(price, second), max(0, left - qty))
 
     def moves_at(self, side: str, price: int, used: int) -> list[Move]:
         """How orders of *side* at *price* move up when *used* lots of the crowd in front of them are gone."""
@@ -227,13 +237,14 @@ class Book:
 
     def _side_levels(self, side: Side, count: int, second: int) -> list[tuple[int, int]]:
         sign, best = side.sign, self.crowd_best(side.sign)
-        # Prices that customers took empty do not show, so a few more are looked at.
-        prices = best - sign * np.arange(min(LEVELS, count + len(self._taken)), dtype=np.int64)
+        # Prices that customers took empty do not show, so more are looked at.
+        prices = best - sign * np.arange(min(LEVELS, count + len(self._left)), dtype=np.int64)
         prices = prices[prices > 0]
         lots = dict(zip(prices.tolist(), self.crowd.ladder(sign, prices, second).tolist(), strict=True))
-        for (taken_sign, price), (epoch, taken) in self._taken.items():
-            if taken_sign == sign and price in lots and epoch == self.crowd.epoch(price, second):
-                lots[price] = max(0, lots[price] - taken)
+        for signed, (epoch, left) in self._left.items():
+            price = signed * sign
+            if price in lots and epoch == self.crowd.epoch(price, second):
+                lots[price] = left
         for key in side.keys[:count]:
             price = -sign * key
             lots[price] = lots.get(price, 0) + sum(entry[0] for entry in side.levels[price].values())
@@ -242,10 +253,17 @@ class Book:
         return shown[:count]
 
     def _crowd_left(self, sign: int, price: int, second: int) -> int:
+        known = self._left.get(sign * price)
+        epoch = self.crowd.epoch(price, second)
+        if known is not None and known[0] == epoch:
+            return known[1]
         lots = self.crowd.lots(sign, price, second)
-        taken = self._taken.get((sign, price))
-        if taken is not None and taken[0] == self.crowd.epoch(price, second):
-            return max(0, lots - taken[1])
+        if len(self._left) >= MAX_REMEMBERED:
+            epoch_of = self.crowd.epoch
+            self._left = {k: v for k, v in self._left.items() if v[0] == epoch_of(abs(k), second)}
+            if len(self._left) >= MAX_REMEMBERED:
+                return lots
+        self._left[sign * price] = (epoch, lots)
         return lots
 
 

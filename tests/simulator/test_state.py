@@ -15,8 +15,19 @@ from pathlib import Path
 import pytest
 import websockets
 
-from simulator.core.exchange import AccountOpened, Ended, Filled, OrderPlaced
-from simulator.store import StateError, Store
+from simulator.core.orders import (
+    AccountOpened,
+    Ended,
+    Filled,
+    ListOpened,
+    OrderPlaced,
+    Prevented,
+    Queued,
+    SymbolChanged,
+    Transferred,
+    Triggered,
+)
+from simulator.store import Moment, StateError, Store
 
 ROOT = Path(__file__).parents[2]
 FACTS = [
@@ -24,30 +35,51 @@ FACTS = [
     OrderPlaced(1, "k", "BTCUSDT", "c", "BUY", "LIMIT", "GTC", 3, 4, 0, "NONE", 12, 5),
     Filled(1, 1, 3, 2, 0, True, 6),
     Ended(1, "CANCELED", "x", 7),
+    Transferred("k", "USDT", -1, 8),
+    SymbolChanged("BTCUSDT", "HALT", {"tick_size": "0.1"}, 9),
+    ListOpened(0, "k", "BTCUSDT", "SELL", "pair", "OCO", [2, 3], 5, 10),
+    Triggered(2, 5, 6, 11),
+    Queued(2, 1, 12),
+    Prevented(0, 2, 3, 1, 5, 13),
 ]
+AT = Moment(5, "BTCUSDT", 77)
 
 
 def test_facts_come_back_as_they_were(tmp_path):
     store = Store(tmp_path)
-    store.append(FACTS[:1])
-    store.append(FACTS[1:])
+    store.append(FACTS[:1], Moment(4))
+    store.append(FACTS[1:], AT)
     store.close()
 
-    assert list(Store(tmp_path).replay()) == FACTS
+    assert list(Store(tmp_path).replay()) == [(Moment(4), FACTS[:1]), (AT, FACTS[1:])]
+
+
+def test_a_log_of_the_first_version_still_reads(tmp_path):
+    (tmp_path / "facts.jsonl").write_text(
+        '[["account","k","s","",1,2,{"USDT":5}]]\n'
+        '[["order",1,"k","BTCUSDT","c","BUY","LIMIT","GTC",3,4,0,"NONE",12,5],["fill",1,1,3,2,0,true,6]]\n'
+    )
+    (moment, opened), (_, facts) = list(Store(tmp_path).replay())
+    assert moment is None
+    assert opened == [AccountOpened("k", "s", "", 1, 2, {"USDT": 5})]
+    assert facts == [
+        OrderPlaced(1, "k", "BTCUSDT", "c", "BUY", "LIMIT", "GTC", 3, 4, 0, "NONE", 12, 5),
+        Filled(1, 1, 3, 2, 0, True, 6),
+    ]
 
 
 def test_a_torn_last_line_is_dropped_at_any_byte(tmp_path):
     store = Store(tmp_path)
-    store.append(FACTS[:1])
+    store.append(FACTS[:1], AT)
     whole = (tmp_path / "facts.jsonl").read_bytes()
-    store.append(FACTS[1:])
+    store.append(FACTS[1:], AT)
     both = (tmp_path / "facts.jsonl").read_bytes()
     store.close()
     for cut in range(len(whole), len(both)):
         (tmp_path / "facts.jsonl").write_bytes(both[:cut])
         store = Store(tmp_path)
-        assert list(store.replay()) == FACTS[:1]
-        store.append(FACTS[1:])
+        assert list(store.replay()) == [(AT, FACTS[:1])]
+        store.append(FACTS[1:], AT)
         store.close()
         assert (tmp_path / "facts.jsonl").read_bytes() == both
 

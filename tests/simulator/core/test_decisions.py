@@ -362,7 +362,9 @@ def test_a_pair_whose_prices_are_wrong_way_round_is_refused():
     with pytest.raises(ApiError, match="would trigger immediately"):
         desk.pair(above, below)
     with pytest.raises(ApiError, match="relationship of the prices"):
-        desk.pair(desk.ask(SELL, 9, START - 100, kind="LIMIT_MAKER"), desk.ask(SELL, 9, kind="STOP_LOSS", stop=START - 200))
+        desk.pair(
+            desk.ask(SELL, 9, START - 100, kind="LIMIT_MAKER"), desk.ask(SELL, 9, kind="STOP_LOSS", stop=START - 200)
+        )
 
 
 def test_a_pair_that_nobody_can_pay_is_refused():
