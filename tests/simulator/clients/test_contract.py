@@ -68,6 +68,13 @@ REFUSALS = {
     "too much weight": (-1003, "DDoSProtection"),
 }
 
+# Every answer over the websocket API has an envelope of four fields, of which the library's models of these lack some.
+UNKNOWN_TO_ITS_OWN_LIBRARY = {
+    "websocket exchange_info(symbol=BTCUSDT)": [f"ExchangeInfoResponse.{f}" for f in ("id", "result", "status")],
+    "websocket session_status()": ["SessionStatusResponse.rateLimits"],
+    "websocket session_subscriptions()": ["SessionSubscriptionsResponse.rateLimits"],
+}
+
 
 @pytest.fixture(scope="module")
 def visits(open_market: Callable, visit: Callable[..., Visit]) -> dict[str, Visit]:
@@ -237,9 +244,10 @@ def test_models_of_the_exchanges_own_library_fit_whatever_is_answered(
     """Strict models: a text in the place of a number, or the other way round, is a complaint."""
     swept = visit(BINANCE_SDK, open_market(), "sweep").seen["steps"]
 
-    # Its model of this one answer over websocket lacks the envelope that all others have.
-    swept["websocket exchange_info(symbol=BTCUSDT)"].pop("unknown fields")
-    assert {name: outcome for name, outcome in swept.items() if outcome != {"complaints": []}} == {}
+    unfit = {name: outcome for name, outcome in swept.items() if outcome != {"complaints": []}}
+    for name, fields in UNKNOWN_TO_ITS_OWN_LIBRARY.items():
+        assert unfit.pop(name) == {"complaints": [], "unknown fields": fields}
+    assert unfit == {}
     assert len(swept) > 70
 
 
