@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from simulator.core import decisions
@@ -35,6 +36,7 @@ from simulator.core.orders import (
 )
 from simulator.market.candles import SECOND_MS, Candles, History, Tape, Trade
 from simulator.market.clock import MarketClock, wall_ms
+from simulator.market.depth import ShownBook, Sides
 from simulator.store import Moment, StateError, Store
 
 NEVER = 1 << 62
@@ -135,6 +137,8 @@ class Venue:
         self.wall = wall
         self.listeners: list[Listener] = []
         self.histories = {symbol: History(tape) for symbol, tape in tapes.items()}
+        # Counting on from the wall's microseconds, update ids grow over restarts too.
+        self.shown = {symbol: ShownBook(partial(self._levels, symbol), wall() * 1000) for symbol in tapes}
         self._schedule = schedule
         self._store = store
         self._failure: StateError | None = None
@@ -238,20 +242,27 @@ class Venue:
         self._commit(list(ended.values()))
         return [self.exchange.orders[number] for number in ended]
 
-    async def klines(self, symbol: str, interval: str, start_ms: int | None, end_ms: int | None, limit: int) -> Candles:
+    async def klines(
+        self, symbol: str, interval: str, start_ms: int | None, end_ms: int | None, limit: int, offset_ms: int = 0
+    ) -> Candles:
         """Candles of the market so far; long spans are computed beside the event loop."""
         history, now = self.histories[symbol], self.advance()
         if history.cost_s(interval, limit) <= THREAD_ABOVE_S:
-            return history.klines(interval, start_ms, end_ms, limit, now)
-        return await asyncio.to_thread(history.klines, interval, start_ms, end_ms, limit, now)
+            return history.klines(interval, start_ms, end_ms, limit, now, offset_ms)
+        return await asyncio.to_thread(history.klines, interval, start_ms, end_ms, limit, now, offset_ms)
 
-    def book_levels(self, symbol: str, count: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    def book_levels(self, symbol: str, count: int) -> Sides:
         """The best *count* bids and asks of the book now, as (price in ticks, lots), best first."""
-        return self.exchange.books[symbol].levels(count, self.advance() // SECOND_MS)
+        self.advance()
+        return self._levels(symbol, count)
 
     def is_halted(self, symbol: str) -> bool:
         """New orders are refused: by status, or because the tape has ended or not begun."""
         return not self.exchange.is_trading(symbol)
+
+    def _levels(self, symbol: str, count: int) -> Sides:
+        """The book as far as the market was played: also for listeners, who are told while it is."""
+        return self.exchange.books[symbol].levels(count, self.now_ms() // SECOND_MS)
 
     # what is done from outside
 

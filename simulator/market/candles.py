@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -29,8 +28,11 @@ INTERVALS: dict[str, int] = {
     "1w": 7 * DAY_MS,
     "1M": 31 * DAY_MS,
 }
+MINUTE_S = 60
 MONDAY_MS = 4 * DAY_MS  # the epoch was a Thursday
 CACHED_HOURS = 24 * 35
+CACHED_MINUTES = 120
+READY_HOURS = 2  # so many hours take some milliseconds to compute
 
 
 class Trade(NamedTuple):
@@ -56,7 +58,11 @@ class Trades:
     def between(self, start_ms: int, end_ms: int) -> Trades:
         """Those with start_ms <= time < end_ms."""
         low, high = np.searchsorted(self.time_ms, (start_ms, end_ms))
-        return Trades(*(getattr(self, field.name)[low:high] for field in fields(self)))
+        return self.pick(slice(low, high))
+
+    def pick(self, key: slice) -> Trades:
+        """The trades that *key* selects."""
+        return Trades(*(getattr(self, field.name)[key] for field in fields(self)))
 
     def rows(self) -> list[Trade]:
         """The same trades, one object each."""
@@ -164,22 +170,27 @@ def second_candles(trades: Trades, start_s: int, count: int, last_close: int) ->
 
 
 def roll_up(candles: Candles, open_s: Ints) -> Candles:
-    """Longer candles from shorter ones; *open_s* gives, for each short candle, the opening second of its long one."""
+    """Longer candles from shorter ones; *open_s* gives, for each short candle, the opening second of its long one. The
+    price that an idle short candle carries over counts only when the whole long one is idle."""
     if not len(candles):
         return EMPTY
     at = np.flatnonzero(np.diff(open_s, prepend=open_s[0] - 1))
     last = np.append(at[1:], len(candles)) - 1
     never = np.iinfo(np.int64).max
+    busy = candles.count > 0
+    count = np.add.reduceat(candles.count, at)
+    begun = np.minimum.reduceat(np.where(busy, np.arange(len(candles)), never), at)
     first_id = np.minimum.reduceat(np.where(candles.first_id < 0, never, candles.first_id), at)
+    carried = candles.open[at]
     return Candles(
         open_s=open_s[at],
-        open=candles.open[at],
-        high=np.maximum.reduceat(candles.high, at),
-        low=np.minimum.reduceat(candles.low, at),
+        open=candles.open[np.where(count > 0, begun, at)],
+        high=np.where(count > 0, np.maximum.reduceat(np.where(busy, candles.high, -1), at), carried),
+        low=np.where(count > 0, np.minimum.reduceat(np.where(busy, candles.low, never), at), carried),
         close=candles.close[last],
         volume=np.add.reduceat(candles.volume, at),
         quote=np.add.reduceat(candles.quote, at),
-        count=np.add.reduceat(candles.count, at),
+        count=count,
         taker_volume=np.add.reduceat(candles.taker_volume, at),
         taker_quote=np.add.reduceat(candles.taker_quote, at),
         first_id=np.where(first_id == never, -1, first_id),
@@ -187,71 +198,108 @@ def roll_up(candles: Candles, open_s: Ints) -> Candles:
     )
 
 
-def open_of(interval: str, time_ms: int) -> int:
-    """Opening time of the candle that holds *time_ms*."""
+def open_of(interval: str, time_ms: int, offset_ms: int = 0) -> int:
+    """Opening time of the candle that holds *time_ms*. *offset_ms* is a time zone's, ahead of UTC."""
+    local_ms = time_ms + offset_ms
     if interval == "1M":
-        at = datetime.fromtimestamp(time_ms // 1000, UTC)
-        return int(datetime(at.year, at.month, 1, tzinfo=UTC).timestamp()) * 1000
+        at = datetime.fromtimestamp(local_ms // 1000, UTC)
+        return int(datetime(at.year, at.month, 1, tzinfo=UTC).timestamp()) * 1000 - offset_ms
     shift = MONDAY_MS if interval == "1w" else 0
     step = INTERVALS[interval]
-    return (time_ms - shift) // step * step + shift
+    return (local_ms - shift) // step * step + shift - offset_ms
 
 
-def next_open(interval: str, open_ms: int) -> int:
+def next_open(interval: str, open_ms: int, offset_ms: int = 0) -> int:
     """Opening time of the candle after the one that opens at *open_ms*."""
-    return open_of(interval, open_ms + INTERVALS[interval]) if interval == "1M" else open_ms + INTERVALS[interval]
+    length_ms = INTERVALS[interval]
+    return open_of(interval, open_ms + length_ms, offset_ms) if interval == "1M" else open_ms + length_ms
+
+
+def _opens_s(interval: str, seconds: Ints, offset_s: int) -> Ints:
+    """For each of *seconds*, the opening second of its candle."""
+    local = seconds + offset_s
+    if interval == "1M":
+        months = local.astype("datetime64[s]").astype("datetime64[M]")
+        return months.astype("datetime64[s]").astype(np.int64) - offset_s
+    shift = MONDAY_MS // SECOND_MS if interval == "1w" else 0
+    step = INTERVALS[interval] // SECOND_MS
+    return (local - shift) // step * step + shift - offset_s
 
 
 class History:
-    """Candles of one symbol, as far as they have happened."""
+    """Candles of one symbol, as far as they have happened. Keeps the minutes of hours that are over; may be asked from
+    several threads at once."""
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
         self.stopped = False  # set from outside: a long computation gives up at the next hour
-        self._hour = lru_cache(maxsize=CACHED_HOURS)(self._closed_hour)
+        self._hours: dict[int, Candles] = {}  # hour -> its minutes
+        self._closed: dict[int, Candles] = {}  # minute -> its candle, for the hour that is still open
 
-    def klines(self, interval: str, start_ms: int | None, end_ms: int | None, limit: int, now_ms: int) -> Candles:
+    def klines(
+        self, interval: str, start_ms: int | None, end_ms: int | None, limit: int, now_ms: int, offset_ms: int = 0
+    ) -> Candles:
         """At most *limit* candles that open in [start_ms, end_ms]: the oldest ones when *start_ms* is given, else the
-        newest. The last may still be open at *now_ms*."""
+        newest. The last may still be open at *now_ms*. *offset_ms* is the time zone in which they open."""
         end = self.tape.end_ms()
         newest = min(at for at in (now_ms, end_ms, None if end is None else end - 1) if at is not None)
-        earliest = open_of(interval, self.tape.first_ms(now_ms))
+        earliest = open_of(interval, self.tape.first_ms(now_ms), offset_ms)
         step = INTERVALS[interval]
         if start_ms is not None and start_ms > newest:
             return EMPTY
         if start_ms is None:
-            first = max(earliest, open_of(interval, max(0, newest - (limit - 1) * step)))
+            first = max(earliest, open_of(interval, max(0, newest - (limit - 1) * step), offset_ms))
         else:
-            first = open_of(interval, max(start_ms, earliest))
-            first = first if first >= start_ms else next_open(interval, first)
+            first = open_of(interval, max(start_ms, earliest), offset_ms)
+            first = first if first >= start_ms else next_open(interval, first, offset_ms)
         if first > newest:
             return EMPTY
         until = min(newest, first + (limit + 1) * step) if start_ms is not None else newest
-        rows = self._range(interval, first, until, now_ms)
+        rows = self._range(interval, first, until, now_ms, offset_ms)
         return rows.pick(slice(None, limit) if start_ms is not None else slice(-limit, None))
 
-    def candle(self, interval: str, open_ms: int, now_ms: int) -> Candles:
+    def candle(self, interval: str, open_ms: int, now_ms: int, offset_ms: int = 0) -> Candles:
         """The one candle that opens at *open_ms*, as it stands at *now_ms* (inclusive)."""
-        return self._range(interval, open_ms, min(now_ms, next_open(interval, open_ms) - 1), now_ms)
+        until = min(now_ms, next_open(interval, open_ms, offset_ms) - 1)
+        return self._range(interval, open_ms, until, now_ms, offset_ms)
+
+    def minutes(self, start_ms: int, stop_ms: int) -> Candles:
+        """Candles of the minutes from *start_ms* (on a minute); the last counts only trades before *stop_ms*."""
+        start_s = max(start_ms // SECOND_MS, self.tape.first_ms(stop_ms) // SECOND_MS // MINUTE_S * MINUTE_S)
+        hour, last_hour = start_s // HOUR_S, stop_ms // SECOND_MS // HOUR_S
+        parts = []
+        for closed in range(hour, last_hour):
+            if self.stopped:
+                break
+            minutes = self._hour(closed)
+            head = max(0, start_s - closed * HOUR_S) // MINUTE_S
+            parts.append(minutes.pick(slice(head, None)) if closed == hour and head else minutes)
+        open_s = stop_ms // SECOND_MS // MINUTE_S * MINUTE_S
+        live_s = max(start_s, last_hour * HOUR_S)
+        parts += [self._minute(second // MINUTE_S) for second in range(live_s, open_s, MINUTE_S)]
+        live = self._live_seconds(max(live_s, open_s), stop_ms)
+        if len(live):
+            parts.append(roll_up(live, live.open_s // MINUTE_S * MINUTE_S))
+        return join([part for part in parts if len(part)])
+
+    def is_ready(self, start_ms: int, stop_ms: int) -> bool:
+        """Would `minutes` answer at once? If not, it had better be asked beside the event loop."""
+        start_ms = max(start_ms, self.tape.first_ms(stop_ms))
+        hours = range(start_ms // SECOND_MS // HOUR_S, stop_ms // SECOND_MS // HOUR_S)
+        return sum(hour not in self._hours for hour in hours) <= READY_HOURS
 
     def cost_s(self, interval: str, limit: int) -> int:
         """Upper bound of the seconds that have to be computed for a request."""
         return INTERVALS[interval] // 1000 * limit
 
-    def _range(self, interval: str, first_ms: int, until_ms: int, now_ms: int) -> Candles:
+    def _range(self, interval: str, first_ms: int, until_ms: int, now_ms: int, offset_ms: int) -> Candles:
         end = self.tape.end_ms()
-        stop_ms = min(next_open(interval, open_of(interval, until_ms)), now_ms + 1)
+        stop_ms = min(next_open(interval, open_of(interval, until_ms, offset_ms), offset_ms), now_ms + 1)
         stop_ms = stop_ms if end is None else min(stop_ms, end)
         if interval == "1s":
             return self._live_seconds(first_ms // SECOND_MS, stop_ms)
-        minutes = self._minutes(first_ms // SECOND_MS, stop_ms)
-        if interval == "1M":
-            opens = np.array([open_of(interval, int(s) * SECOND_MS) // SECOND_MS for s in minutes.open_s], np.int64)
-        else:
-            shift = MONDAY_MS // SECOND_MS if interval == "1w" else 0
-            step = INTERVALS[interval] // SECOND_MS
-            opens = (minutes.open_s - shift) // step * step + shift
-        return roll_up(minutes, opens)
+        minutes = self.minutes(first_ms, stop_ms)
+        return roll_up(minutes, _opens_s(interval, minutes.open_s, offset_ms // SECOND_MS))
 
     def _live_seconds(self, start_s: int, stop_ms: int) -> Candles:
         """Seconds from *start_s*; the last one counts only trades before *stop_ms*."""
@@ -268,23 +316,25 @@ class History:
         last_close = last_close or int(trades.price[0])
         return join([closed, second_candles(trades, whole_s, 1, last_close)])
 
-    def _minutes(self, start_s: int, stop_ms: int) -> Candles:
-        """Minutes from *start_s* (on a minute); the last one counts only trades before *stop_ms*."""
-        start_s = max(start_s, self.tape.first_ms(stop_ms) // SECOND_MS // 60 * 60)
-        hour, last_hour = start_s // HOUR_S, stop_ms // SECOND_MS // HOUR_S
-        parts = []
-        for closed in range(hour, last_hour):
-            if self.stopped:
-                break
-            minutes = self._hour(closed)
-            parts.append(
-                minutes.pick(slice(max(0, start_s - closed * HOUR_S) // 60, None)) if closed == hour else minutes
-            )
-        live = self._live_seconds(max(start_s, last_hour * HOUR_S), stop_ms)
-        if len(live):
-            parts.append(roll_up(live, live.open_s // 60 * 60))
-        return join(parts)
+    def _hour(self, hour: int) -> Candles:
+        known = self._hours.get(hour)
+        if known is None:
+            seconds = self.tape.seconds(hour * HOUR_S, (hour + 1) * HOUR_S)
+            known = _kept(self._hours, hour, roll_up(seconds, seconds.open_s // MINUTE_S * MINUTE_S), CACHED_HOURS)
+        return known
 
-    def _closed_hour(self, hour: int) -> Candles:
-        seconds = self.tape.seconds(hour * HOUR_S, (hour + 1) * HOUR_S)
-        return roll_up(seconds, seconds.open_s // 60 * 60)
+    def _minute(self, minute: int) -> Candles:
+        known = self._closed.get(minute)
+        if known is None:
+            seconds = self.tape.seconds(minute * MINUTE_S, (minute + 1) * MINUTE_S)
+            candle = roll_up(seconds, seconds.open_s // MINUTE_S * MINUTE_S)
+            known = _kept(self._closed, minute, candle, CACHED_MINUTES)
+        return known
+
+
+def _kept(cache: dict[int, Candles], key: int, value: Candles, size: int) -> Candles:
+    """*value*, after it went into *cache* and pushed out what came first."""
+    cache[key] = value
+    for old in list(cache)[:-size]:
+        cache.pop(old, None)
+    return value

@@ -23,7 +23,9 @@ def test_ping_and_time(simulator):
 
 def test_exchange_info_lists_the_symbols_asked_for(simulator):
     info = simulator.get("/api/v3/exchangeInfo").json
-    assert [s["symbol"] for s in info["symbols"]] == ["BTCUSDT", "ETHUSDT", "BTCUSDC", "ETHUSDC"]
+    assert [s["symbol"] for s in info["symbols"]] == [
+        "BTCUSDT", "ETHUSDT", "BTCUSDC", "ETHUSDC", "BNBUSDT", "BNBUSDC",
+    ]  # fmt: skip
     assert {s["status"] for s in info["symbols"]} == {"TRADING"}
     assert {limit["rateLimitType"] for limit in info["rateLimits"]} == {"REQUEST_WEIGHT", "ORDERS"}
     one = simulator.get("/api/v3/exchangeInfo?symbol=ETHUSDT").json["symbols"]
@@ -60,7 +62,7 @@ def test_a_kline_row_has_twelve_fields(simulator):
         ("symbol=BTCUSDT&interval=1s&startTime=now", -1100),
         ("symbol=BTCUSDT&interval=1s&endTime=0", None),
         ("symbol=BTCUSDT&interval=1s&colour=red", -1104),
-        ("symbol=BTCUSDT&interval=1s&timeZone=8", -1130),
+        ("symbol=BTCUSDT&interval=1s&timeZone=15", -1130),
         ("symbol=BTCUSDT&symbol=ETHUSDT&interval=1s", -1101),
         ("symbol=%FF%00&interval=1s", -1100),
     ],
@@ -72,7 +74,7 @@ def test_bad_candle_requests_are_refused_by_name(simulator, query, code):
 
 def test_prices_come_singly_or_for_all(simulator):
     assert set(simulator.get("/api/v3/ticker/price?symbol=BTCUSDT").json) == {"symbol", "price"}
-    assert len(simulator.get("/api/v3/ticker/price").json) == 4
+    assert len(simulator.get("/api/v3/ticker/price").json) == 6
     book = simulator.get("/api/v3/ticker/bookTicker?symbol=ETHUSDT").json
     assert Decimal(book["askPrice"]) - Decimal(book["bidPrice"]) == Decimal("0.01")
 

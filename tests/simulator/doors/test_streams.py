@@ -121,7 +121,7 @@ def test_subscriptions_come_and_go(simulator):
         ("not json", 3),
         ("[]", 2),
         ('{"method":"SUBSCRIBE","params":["xrpusdt@trade"],"id":1}', 2),
-        ('{"method":"SUBSCRIBE","params":["btcusdt@depth"],"id":1}', 2),
+        ('{"method":"SUBSCRIBE","params":["btcusdt@depth15"],"id":1}', 2),
         ('{"method":"SUBSCRIBE","params":[],"id":1}', 2),
         ('{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1.5}', 2),
         ('{"method":"DANCE","params":["x"],"id":1}', 2),
@@ -137,10 +137,16 @@ def test_bad_control_messages_are_answered(simulator, text, code):
     run(scenario)
 
 
-def test_a_stream_that_is_not_served_is_refused_at_the_door(simulator):
+@pytest.mark.parametrize(
+    "path",
+    ["/ws/btcusdt@depth15", "/ws/!ticker@arr", "/ws/!bookTicker", "/ws/BTCUSDT@trade", "/ws/btcusdt@aggtrade",
+     "/ws/btcusdt@kline_1S", "/stream?streams=btcusdt@depth@200ms", "/stream?streams=btcusdt",
+     "/stream?streams=btcusdt@trade/xrpusdt@trade", "/stream?streams=btcusdt@ticker_2h"],
+)  # fmt: skip
+def test_a_stream_that_is_not_served_is_refused_at_the_door(simulator, path):
     async def scenario() -> None:
         with pytest.raises(websockets.InvalidStatus) as refused:
-            await websockets.connect(simulator.ws + "/ws/btcusdt@depth20")
+            await websockets.connect(simulator.ws + path)
         assert refused.value.response.status_code == 400
 
     run(scenario)

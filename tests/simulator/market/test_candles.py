@@ -119,3 +119,44 @@ def test_an_open_candle_counts_only_what_has_happened():
     assert history.klines("1s", None, None, 1, 1_000_499).volume.tolist() == [3]
     assert history.klines("1s", None, None, 1, 1_000_500).volume.tolist() == [5]
     assert len(history.klines("1s", None, None, 1, 1_000_099)) == 0
+
+
+HOUR_MS = 3_600_000
+
+
+@settings(max_examples=40, deadline=None)
+@given(interval=st.sampled_from(list(INTERVALS)), minutes=st.integers(-720, 840))
+def test_candles_open_by_the_clock_of_the_time_zone(history, interval, minutes):
+    offset = minutes * 60_000
+    candles = history.klines(interval, NOW_MS - HOUR_MS, None, 3, NOW_MS + HOUR_MS, offset)
+
+    for opened in opens(candles):
+        assert open_of(interval, opened + offset) == opened + offset
+        assert open_of(interval, opened, offset) == opened
+
+
+def test_a_day_in_another_time_zone_is_made_of_its_hours(history):
+    (day,) = history.klines("1d", None, NOW_MS - 48 * HOUR_MS, 1, NOW_MS, 8 * HOUR_MS).rows()
+    hours = history.klines("1h", day[0] * 1000, None, 24, NOW_MS)
+
+    assert day[0] % 86_400 == 16 * 3600
+    assert day[2:6] == (hours.high.max(), hours.low.min(), hours.close[-1], hours.volume.sum())
+
+
+def test_a_quiet_beginning_lends_a_long_candle_no_price():
+    history = History(a_tape((1_019_000, 900, 1), (1_022_500, 500, 3), (1_030_000, 510, 2)))
+
+    rows = history.klines("1m", 1_020_000, None, 1, 1_100_000).rows()
+
+    assert [row[1:5] for row in rows] == [(500, 510, 500, 510)]
+
+
+def test_hours_that_were_computed_are_at_hand():
+    history = History(GeneratedTape(BTC, 7))
+    start = NOW_MS - 10 * HOUR_MS
+
+    assert not history.is_ready(start, NOW_MS)
+    history.minutes(start // 60_000 * 60_000, NOW_MS)
+    assert history.is_ready(start, NOW_MS)
+    assert history.is_ready(start - 2 * HOUR_MS, NOW_MS)
+    assert not history.is_ready(start - 3 * HOUR_MS, NOW_MS)
