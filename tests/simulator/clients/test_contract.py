@@ -251,6 +251,13 @@ def test_models_of_the_exchanges_own_library_fit_whatever_is_answered(
     assert len(swept) > 70
 
 
+def test_whatever_else_ccxt_asks_for_it_understands(open_market: Callable, visit: Callable[..., Visit]) -> None:
+    swept = visit(CCXT, open_market(), "sweep").seen["steps"]
+
+    assert {name: outcome for name, outcome in swept.items() if outcome != {"answered": True}} == {}
+    assert len(swept) > 20
+
+
 # Comparing
 
 

@@ -44,7 +44,6 @@ class Client(Protocol):
     """
 
     name: str
-    can_replace: bool
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
@@ -121,7 +120,7 @@ async def limits(client: Client, seen: Seen) -> None:
 
 
 async def sweep(client: Client, seen: Seen) -> None:
-    """Whatever a client has to say about each kind of answer, for one whose models are strict."""
+    """Whatever else a client can ask for; what it makes of each answer is noted as a step."""
     await client.sweep(seen)  # type: ignore[attr-defined]
 
 
@@ -181,8 +180,7 @@ async def _trade_calm(client: Client, seen: Seen) -> None:
     maker = await placed("maker resting", "SELL", "LIMIT_MAKER", qty="0.01", price="25000")
     seen.steps["limit asked for"] = await client.order(CALM, resting["id"])
     seen.steps["limit cancelled"] = await client.cancel(CALM, resting["id"])
-    if client.can_replace:
-        seen.steps["maker replaced"] = await client.replace(maker, price="26000")
+    seen.steps["maker replaced"] = await client.replace(maker, price="26000")
     await placed("limit kept", "BUY", "LIMIT", qty="0.02", price="14000", tif="GTC")
     await client.place_test(CALM, "BUY", "LIMIT", qty="0.01", price="15000", tif="GTC")
     refused = {

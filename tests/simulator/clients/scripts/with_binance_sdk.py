@@ -35,7 +35,6 @@ class BinanceSdk:
     """Spot: REST calls in threads, websocket API and streams on the loop."""
 
     name = "binance-sdk-spot"
-    can_replace = True
 
     def __init__(self, url: str, key: str, secret: str) -> None:
         sockets = url.replace("http", "ws", 1)

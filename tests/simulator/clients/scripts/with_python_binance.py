@@ -18,7 +18,6 @@ class PythonBinance:
     """AsyncClient and BinanceSocketManager."""
 
     name = "python-binance"
-    can_replace = True
 
     def __init__(self, url: str, key: str, secret: str) -> None:
         sockets = url.replace("http", "ws", 1)
