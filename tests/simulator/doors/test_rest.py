@@ -142,10 +142,13 @@ def test_the_answer_has_the_form_that_was_asked_for(customer):
 
 def test_a_market_order_tells_its_fills(customer):
     order = customer.order(kind="MARKET", quantity="0.01").json
-    (fill,) = order["fills"]
+    fills = order["fills"]
     assert (order["price"], order["timeInForce"], order["executedQty"]) == ("0.00000000", "GTC", "0.01000000")
-    assert Decimal(fill["price"]) * Decimal(fill["qty"]) == Decimal(order["cummulativeQuoteQty"])
-    assert (fill["commission"], fill["commissionAsset"]) == ("0.00001000", "BTC")
+    assert sum(Decimal(f["price"]) * Decimal(f["qty"]) for f in fills) == Decimal(order["cummulativeQuoteQty"])
+    assert sum(Decimal(f["qty"]) for f in fills) == Decimal("0.01")
+    assert [(f["commission"], f["commissionAsset"]) for f in fills] == [
+        (f"{Decimal(f['qty']) / 1000:.8f}", "BTC") for f in fills
+    ]
 
 
 @pytest.mark.parametrize(
@@ -234,29 +237,33 @@ def test_open_orders_are_listed_and_cancelled_together(simulator):
 def test_the_ledger_agrees_with_the_exchange(simulator):
     customer = simulator.account(USDT="1000")
     order = customer.order(kind="MARKET", quantity="0.005", newClientOrderId="mine").json
-    (trade,) = customer.call("GET", "myTrades", symbol="BTCUSDT", orderId=order["orderId"]).json
+    trades = customer.call("GET", "myTrades", symbol="BTCUSDT", orderId=order["orderId"]).json
 
     (account,) = simulator.sim("GET", f"ledger?api_key={customer.api_key}").json["accounts"]
 
     assert account["deposits"] == {"USDT": "1000.00000000"}
-    (fill,) = account["fills"]
-    assert fill == {
-        "trade_id": trade["id"],
-        "order_id": order["orderId"],
-        "client_order_id": "mine",
-        "symbol": "BTCUSDT",
-        "side": "BUY",
-        "price": trade["price"],
-        "qty": trade["qty"],
-        "fee": trade["commission"],
-        "fee_asset": "BTC",
-        "is_maker": False,
-        "time": trade["time"],
-    }
+    assert account["fills"] == [
+        {
+            "trade_id": trade["id"],
+            "order_id": order["orderId"],
+            "client_order_id": "mine",
+            "symbol": "BTCUSDT",
+            "side": "BUY",
+            "price": trade["price"],
+            "qty": trade["qty"],
+            "quote_qty": trade["quoteQty"],
+            "fee": trade["commission"],
+            "fee_asset": "BTC",
+            "is_maker": False,
+            "against": 0,
+            "time": trade["time"],
+        }
+        for trade in trades
+    ]
     assert [o["status"] for o in account["orders"]] == ["FILLED"]
     balances = {a: (b["free"], b["locked"]) for a, b in account["balances"].items()}
     assert balances == customer.balances()
-    assert Decimal(balances["USDT"][0]) == 1000 - Decimal(trade["quoteQty"])
+    assert Decimal(balances["USDT"][0]) == 1000 - sum(Decimal(trade["quoteQty"]) for trade in trades)
     assert simulator.sim("GET", "ledger?api_key=nobody").status == 404
 
 
@@ -281,17 +288,19 @@ def test_balances_may_be_numbers(simulator):
 def test_a_resting_order_at_the_touch_is_filled_by_the_market(simulator):
     customer = simulator.account(USDT="100000")
     deadline = time.monotonic() + 20
-    order = {"status": "NEW"}
+    order = {"status": ""}
     while order["status"] != "FILLED":
         assert time.monotonic() < deadline
         customer.call("DELETE", "openOrders", symbol="BTCUSDT")
         book = simulator.get("/api/v3/ticker/bookTicker?symbol=BTCUSDT").json
-        order = customer.order(quantity="0.00100", price=book["bidPrice"]).json
-        until = time.monotonic() + 2
+        placed = customer.order(kind="LIMIT_MAKER", quantity="0.00100", price=book["bidPrice"], newOrderRespType="FULL")
+        if placed.status != 200:
+            continue  # the market fell in between
+        order, until = placed.json, time.monotonic() + 2
         while order["status"] in ("NEW", "PARTIALLY_FILLED") and time.monotonic() < until:
             order = customer.call("GET", "order", symbol="BTCUSDT", orderId=order["orderId"]).json
-    trades = customer.call("GET", "myTrades", symbol="BTCUSDT").json
-    assert any(trade["isMaker"] for trade in trades)
+    trades = customer.call("GET", "myTrades", symbol="BTCUSDT", orderId=order["orderId"]).json
+    assert {(trade["isMaker"], trade["price"]) for trade in trades} == {(True, order["price"])}
 
 
 def test_limits_are_enforced(start):
