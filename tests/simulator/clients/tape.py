@@ -19,11 +19,11 @@ class Traded(NamedTuple):
     is_buyer_maker: int
 
 
-def calm() -> list[Traded]:
+def calm(length_s: int = LENGTH_S) -> list[Traded]:
     """BTCUSDT: twice a second, between 20000.00 and 20000.01."""
     return [
         trade
-        for second in range(LENGTH_S)
+        for second in range(length_s)
         for trade in (
             Traded(second * 1000 + 200, "20000.00", "0.5", 1),
             Traded(second * 1000 + 700, "20000.01", "0.25", 0),
@@ -31,7 +31,7 @@ def calm() -> list[Traded]:
     ]
 
 
-def waving() -> list[Traded]:
+def waving(length_s: int = LENGTH_S) -> list[Traded]:
     """ETHUSDT: around 2000; in every other second for 100 ms at 1990, and for 100 ms at 2010."""
     wave = (
         (0, "2000.00", "3", 1),
@@ -41,13 +41,13 @@ def waving() -> list[Traded]:
         (1700, "2010.00", "0.5", 0),
         (1800, "2000.01", "3", 0),
     )
-    return [Traded(second * 1000 + after, *rest) for second in range(0, LENGTH_S, 2) for after, *rest in wave]
+    return [Traded(second * 1000 + after, *rest) for second in range(0, length_s, 2) for after, *rest in wave]
 
 
-def write(folder: Path) -> list[Path]:
+def write(folder: Path, length_s: int = LENGTH_S) -> list[Path]:
     """Both tapes as files that the simulator replays."""
     files = []
-    for symbol, trades in (("BTCUSDT", calm()), ("ETHUSDT", waving())):
+    for symbol, trades in (("BTCUSDT", calm(length_s)), ("ETHUSDT", waving(length_s))):
         start_ms = 1_700_000_000_000
         rows = [f"{start_ms + t.after_ms},{t.price},{t.qty},{t.is_buyer_maker}" for t in trades]
         files.append(folder / f"{symbol}-trades.csv")
