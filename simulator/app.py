@@ -16,18 +16,27 @@ from aiohttp.typedefs import Handler
 
 from simulator.control import Control
 from simulator.core.exchange import Exchange
+from simulator.core.rules import TRADING
+from simulator.doors.away import turned_away
 from simulator.doors.door import Door
 from simulator.doors.limits import Limits
 from simulator.doors.rest import Rest
+from simulator.doors.sockets import MARKET_TERMS, Gate
 from simulator.doors.streams import Streams
 from simulator.doors.ws_api import WsApi
 from simulator.faults import Faults
 from simulator.market.clock import wall_ms
 from simulator.market.opening import open_market
 from simulator.market.replay import BadFile
+from simulator.page.page import Page
+from simulator.page.recent import Recent
+from simulator.scenario import BadScenario, Play, read_script
 from simulator.store import StateError, Store
+from simulator.usage import Program, is_for_a_command
 from simulator.venue import Venue
+from simulator.works import Works
 
+MAX_LINE = 1 << 16  # bytes of a request line; REST refuses what is too long in the exchange's way
 MIN_START_MS, MAX_START_MS = 946_684_800_000, 4_070_908_800_000
 CLOSE_S = 1.5  # a stop takes no longer, whoever is still connected
 
@@ -49,9 +58,15 @@ class Options:
     state: Path | None
     port_file: Path | None
     unlimited: bool
+    scenario: Path | None
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(
+    cls=Program,
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND …]",
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
+)
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", default=9700, type=click.IntRange(0, 65535), help="Port to listen on; 0 picks a free one.")
 @click.option(
@@ -98,15 +113,24 @@ class Options:
     help="Keep accounts, orders and fills here; without it, they end with the process.",
 )
 @click.option(
+    "--scenario",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Open accounts, switch faults on and place orders at set moments of market time, as this YAML file says.",
+)
+@click.option(
     "--port-file", metavar="FILE", type=click.Path(path_type=Path), help="Write the port here once listening."
 )
 @click.option("--unlimited", is_flag=True, help="Count request weight and orders, but never refuse (for load tests).")
-def main(**options: object) -> None:
-    """A Binance-compatible spot exchange on this machine.
+@click.pass_context
+def main(context: click.Context, **options: object) -> None:
+    """A Binance-compatible spot exchange on this machine, for clients that know nothing of it.
 
-    REST under /api/v3, market streams under /ws and /stream, websocket API under /ws-api/v3, and under /sim what a real
-    exchange does not offer: accounts, a ledger, faults, the clock.
+    Without a command it serves until SIGINT or SIGTERM. What a real exchange does not offer is under /sim: accounts, a
+    ledger, faults, the clock.
     """
+    if is_for_a_command(context):
+        return
     chosen = Options(**options)  # type: ignore[arg-type]
     if not chosen.replay and (chosen.rebase or chosen.loop or chosen.history or chosen.start_delay):
         raise click.UsageError(
@@ -116,7 +140,7 @@ def main(**options: object) -> None:
         raise click.UsageError("--start needs a generated market: a replay begins where its files do.")
     try:
         code = asyncio.run(_serve(chosen))
-    except BadFile as error:
+    except (BadFile, BadScenario) as error:
         click.echo(str(error), err=True)
         code = 2
     except StateError as error:
@@ -133,24 +157,38 @@ async def _serve(options: Options) -> int:
     market = open_market(
         wall_ms(), store, replay=options.replay, rebase=options.rebase, loop=options.loop, speed=options.speed,
         seed=options.seed, history_s=options.history, start_delay_s=options.start_delay, start_ms=options.start,
+        keeps_start=options.scenario is not None,
     )  # fmt: skip
-    venue = Venue(Exchange(market.symbols, options.seed, market.usual), market.tapes, market.clock, store)
-    faults = Faults()
-    door = Door(venue, Limits(enforced=not options.unlimited))
-    rest, streams, ws_api = Rest(door, faults), Streams(venue, faults), WsApi(door)
-    venue.listeners += [door, streams, ws_api]
-
-    def disconnect() -> None:
-        streams.abort()
-        ws_api.abort()
-
-    app = web.Application(client_max_size=1 << 20, middlewares=[_without_disk])
-    app.add_routes(Control(venue, faults, disconnect, lambda: streams.connected() + ws_api.connected()).routes())
+    faults = Faults(market.clock.speed)
+    play = None
+    if options.scenario is not None:
+        script = read_script(options.scenario, market.clock.market_ms, options.seed, market.symbols)
+        play = Play(script, faults, lambda text: click.echo(text, err=True))
+    exchange = Exchange(market.symbols, options.seed, market.usual)
+    venue = Venue(exchange, market.tapes, market.clock, store, schedule=play)
+    limits = Limits(enforced=not options.unlimited)
+    door = Door(venue, limits)
+    rest = Rest(door, faults)
+    streams = Streams(venue, faults, Gate(limits, venue.wall, MARKET_TERMS))
+    ws_api = WsApi(door, faults, Gate(limits, venue.wall))
+    recent = Recent(exchange)
+    venue.listeners += [door, streams, ws_api, recent]
+    halted = {symbol: status for symbol, status in exchange.statuses.items() if status != TRADING}
+    faults.install(Works(venue, streams, ws_api), venue.now_ms, halted)
+    if play is not None:
+        play.rejoin()
+    app = web.Application(client_max_size=1 << 20, middlewares=[_without_disk, turned_away(faults, venue.wall)])
+    control = Control(venue, faults, lambda: streams.connected() + ws_api.connected())
+    connected = {"streams": streams.connected, "API": ws_api.connected}
+    app.add_routes(control.routes() + Page(venue, faults, recent, control, market.about, connected).routes())
     for path in ("/ws", "/ws/{name:.*}", "/stream"):
         app.router.add_get(path, streams.handle)
     app.router.add_get("/ws-api/v3", ws_api.handle)
-    app.router.add_route("*", "/api/{path:.*}", rest.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S / 2)
+    for path in ("/api/{path:.*}", "/sapi/{path:.*}"):
+        app.router.add_route("*", path, rest.handle)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=CLOSE_S / 2, max_line_size=MAX_LINE, auto_decompress=False
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, options.host, options.port).start()

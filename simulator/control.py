@@ -16,7 +16,8 @@ from aiohttp import web
 
 from simulator.core.orders import AccountOpened
 from simulator.core.rules import ApiError, parse_atoms
-from simulator.faults import BadFault, Faults
+from simulator.doors.signing import HMAC, parse_public_key
+from simulator.faults import BadFault, Faults, kinds_table
 from simulator.venue import Venue
 from simulator.witness.ledger import ledger
 
@@ -32,24 +33,22 @@ class Refused(Exception):
 class Control:
     """Handlers of ``/sim``."""
 
-    def __init__(
-        self, venue: Venue, faults: Faults, disconnect: Callable[[], None], connected: Callable[[], int]
-    ) -> None:
+    def __init__(self, venue: Venue, faults: Faults, connected: Callable[[], int]) -> None:
         self._venue = venue
         self._faults = faults
-        self._disconnect = disconnect
         self._connected = connected
 
     def routes(self) -> list[web.RouteDef]:
         """All routes."""
         return [
-            web.get("/", self.index),
+            web.get("/sim", self.index),
             web.get("/sim/clock", self.clock),
             web.post("/sim/accounts", self.open_account),
             web.get("/sim/ledger", self.ledger),
             web.post("/sim/faults", self.add_fault),
             web.get("/sim/faults", self.list_faults),
             web.delete("/sim/faults", self.clear_faults),
+            web.delete("/sim/faults/{id}", self.remove_fault),
         ]
 
     async def index(self, request: web.Request) -> web.Response:
@@ -59,8 +58,8 @@ class Control:
                 "name": "Flotilla simulator",
                 "symbols": list(self._venue.exchange.symbols),
                 "connections": self._connected(),
-                "routes": ["/api/v3", "/ws", "/stream", "/ws-api/v3", "/sim/accounts", "/sim/ledger", "/sim/faults",
-                           "/sim/clock"],
+                "routes": ["/", "/api/v3", "/ws", "/stream", "/ws-api/v3", "/sim", "/sim/accounts", "/sim/ledger",
+                           "/sim/faults", "/sim/clock"],
             }
         )  # fmt: skip
 
@@ -77,17 +76,22 @@ class Control:
         )
 
     async def open_account(self, request: web.Request) -> web.Response:
-        """``{balances: {asset: amount}, name?}`` → 201 with the key and the secret."""
+        """``{balances: {asset: amount}, name?, public_key?}`` → 201 with the key, and the secret unless a public key
+        (PEM, Ed25519 or RSA) came along."""
         try:
-            body = await _body(request, {"balances", "name"})
+            body = await _body(request, {"balances", "name", "public_key"})
             name = body.get("name", "")
             if not isinstance(name, str) or len(name) > 100:
                 raise Refused("name must be a text of at most 100 characters.")
             deposits = _deposits(body.get("balances"))
+            pem, kind = _public_key(body.get("public_key"))
         except Refused as error:
             return _refused(error)
-        api_key, api_secret = _random_key(), _random_key()
-        self._venue.open_account(AccountOpened(api_key, api_secret, name, 0, 0, deposits))
+        api_key = _random_key()
+        api_secret = pem or _random_key()
+        self._venue.open_account(AccountOpened(api_key, api_secret, name, 0, 0, deposits, kind))
+        if pem is not None:
+            return web.json_response({"api_key": api_key}, status=201)
         return web.json_response({"api_key": api_key, "api_secret": api_secret}, status=201)
 
     async def ledger(self, request: web.Request) -> web.Response:
@@ -99,30 +103,38 @@ class Control:
         return web.json_response(ledger(self._venue.exchange, key))
 
     async def add_fault(self, request: web.Request) -> web.Response:
-        """Switch a fault on."""
+        """Switch a fault on; some are done at once and are not listed then."""
         try:
             body = await _body(request, None)
             fault = self._faults.add(body, self._venue.wall())
         except (Refused, BadFault) as error:
             return _refused(error)
-        if fault.kind == "disconnect":
-            self._disconnect()
-        return web.json_response({"faults": self._faults.listed(self._venue.wall())}, status=201)
+        return web.json_response({"id": fault.id, "faults": self._faults.listed(self._venue.wall())}, status=201)
 
     async def list_faults(self, request: web.Request) -> web.Response:
-        """Faults that are on."""
+        """Faults that are on, with what is left of each; with ``?kinds``, which kinds there are."""
+        if "kinds" in request.query:
+            return web.json_response({"kinds": kinds_table()})
         return web.json_response({"faults": self._faults.listed(self._venue.wall())})
 
     async def clear_faults(self, request: web.Request) -> web.Response:
-        """Switch all faults off."""
+        """Switch all faults off, and undo what they held."""
         self._faults.clear()
         return web.json_response({"faults": []})
+
+    async def remove_fault(self, request: web.Request) -> web.Response:
+        """Switch one fault off, and undo what it held."""
+        number = request.match_info["id"]
+        if not number.isdecimal() or len(number) > 9 or not self._faults.remove(int(number)):
+            text = f"No fault with id {number[:20]!r} is on: GET /sim/faults lists those that are."
+            return web.json_response({"error": text}, status=404)
+        return web.json_response({"faults": self._faults.listed(self._venue.wall())})
 
 
 async def _body(request: web.Request, known: set[str] | None) -> dict[str, object]:
     try:
-        body = json.loads(await request.text())
-    except ValueError:
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError, web.RequestPayloadError):
         body = None
     if not isinstance(body, dict):
         raise Refused("The body must be a JSON object.")
@@ -130,6 +142,18 @@ async def _body(request: web.Request, known: set[str] | None) -> dict[str, objec
     if unknown:
         raise Refused(f"Unknown {', '.join(sorted(unknown))}: send {', '.join(sorted(known or ()))}.")
     return body
+
+
+def _public_key(pem: object) -> tuple[str | None, str]:
+    """The key as sent and its kind; ``None`` and HMAC without one."""
+    if pem is None:
+        return None, HMAC
+    if not isinstance(pem, str):
+        raise Refused("public_key must be a text in PEM.")
+    try:
+        return pem, parse_public_key(pem)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def _deposits(balances: object) -> dict[str, int]:

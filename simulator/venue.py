@@ -135,6 +135,7 @@ class Venue:
         self.exchange = exchange
         self.clock = clock
         self.wall = wall
+        self.skew_ms = 0  # how far the API clock is ahead of the wall, when a fault says so
         self.listeners: list[Listener] = []
         self.histories = {symbol: History(tape) for symbol, tape in tapes.items()}
         # Counting on from the wall's microseconds, update ids grow over restarts too.
@@ -167,6 +168,10 @@ class Venue:
             return self._moment.time_ms
         self._reached_ms = max(self._reached_ms, self.clock.at(self.wall()))
         return self._reached_ms
+
+    def api_ms(self) -> int:
+        """The API clock: what server time says, and timestamps are checked against."""
+        return self.wall() + self.skew_ms
 
     def advance(self) -> int:
         """Play every tape and the schedule up to now; returns the market time reached."""

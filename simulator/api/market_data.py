@@ -37,7 +37,7 @@ def ping(call: Call) -> Answer:
 
 def server_time(call: Call) -> Answer:
     """The API clock, which is the wall."""
-    return {"serverTime": call.venue.wall()}
+    return {"serverTime": call.venue.api_ms()}
 
 
 def exchange_info(call: Call) -> Answer:
@@ -53,7 +53,7 @@ def exchange_info(call: Call) -> Answer:
     infos = [info for info in infos if wanted is None or wanted & _granted(info)]
     return {
         "timezone": "UTC",
-        "serverTime": call.venue.wall(),
+        "serverTime": call.venue.api_ms(),
         "rateLimits": rate_limits(),
         "exchangeFilters": [],
         "symbols": [info if show_sets else {**info, "permissionSets": []} for info in infos],

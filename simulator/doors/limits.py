@@ -9,18 +9,19 @@ from simulator.core.rules import ApiError
 
 MINUTE_MS, TEN_SECONDS_MS, DAY_MS = 60_000, 10_000, 86_400_000
 WEIGHT_LIMIT, ORDERS_10S, ORDERS_1D = 6000, 100, 200_000
+CONNECTIONS_MS, CONNECTIONS_LIMIT = 300_000, 300
 
 
 class Limits:
     """Counters of the current windows. With *enforced* off they count but never refuse."""
 
     def __init__(self, enforced: bool = True) -> None:
-        self._enforced = enforced
+        self.enforced = enforced
         self._used: dict[tuple[str, int], tuple[int, int]] = {}  # (who, window length) -> (window, count)
 
     def spend_weight(self, address: str, weight: int, now_ms: int) -> None:
         """Charge a request; 429 with -1003 when the minute's weight is used up."""
-        if self._add(address, MINUTE_MS, weight, now_ms) > WEIGHT_LIMIT and self._enforced:
+        if self._add(address, MINUTE_MS, weight, now_ms) > WEIGHT_LIMIT and self.enforced:
             raise ApiError(
                 -1003,
                 f"Too much request weight used; current limit is {WEIGHT_LIMIT} request weight per 1 MINUTE. "
@@ -37,10 +38,20 @@ class Limits:
         """Weight used in the current minute."""
         return self._add(address, MINUTE_MS, 0, now_ms)
 
+    def count_connection(self, address: str, now_ms: int) -> None:
+        """Count an attempt to open a websocket; 429 when an address has tried too often in five minutes."""
+        if self._add(f"websockets of {address}", CONNECTIONS_MS, 1, now_ms) > CONNECTIONS_LIMIT and self.enforced:
+            raise ApiError(
+                -1034,
+                f"Too many connection attempts from IP; current limit is {CONNECTIONS_LIMIT} per '5 MINUTE'.",
+                429,
+                {"Retry-After": str(_seconds_left(CONNECTIONS_MS, now_ms))},
+            )
+
     def check_orders(self, api_key: str, now_ms: int) -> None:
         """429 with -1015 when the account has used up its unfilled orders."""
         for window, limit, text in ((TEN_SECONDS_MS, ORDERS_10S, "10 SECOND"), (DAY_MS, ORDERS_1D, "1 DAY")):
-            if self._enforced and self._add(api_key, window, 0, now_ms) >= limit:
+            if self.enforced and self._add(api_key, window, 0, now_ms) >= limit:
                 raise ApiError(
                     -1015,
                     f"Too many new orders; current limit is {limit} orders per {text}.",

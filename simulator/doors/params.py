@@ -1,21 +1,22 @@
-"""Request parameters: reading them with the exchange's own refusals, and checking who signed them.
+"""Request parameters: reading them with the exchange's own refusals, when they were sent, and what was signed.
 
-Pure. A parameter that an endpoint does not know is refused (-1104), never ignored.
+Pure. A parameter that an endpoint does not know is refused (-1104), never ignored. Signatures are ``signing.py``'s.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
 from urllib.parse import parse_qsl
 
 from simulator.core.rules import ORDER_ID_PATTERN, ApiError, illegal, mandatory, parse_atoms
+from simulator.doors.signing import is_percent_encoded
 
 SIGNING = frozenset({"timestamp", "recvWindow", "signature"})
 MAX_RECV_WINDOW = 60_000
+MAX_PARAMETERS = 200
 MICROSECONDS = 10**14  # a time above this is in microseconds
 
 
@@ -126,26 +127,28 @@ def merged(query: str, body: str) -> dict[str, str]:
     """Parameters of query and form body; the query wins, the same name twice in one of them is -1101."""
     values: dict[str, str] = {}
     for source in (body, query):
-        pairs = parse_qsl(source, keep_blank_values=True)
+        if not source:
+            continue
+        try:
+            pairs = parse_qsl(source, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+        except ValueError:
+            raise ApiError(-1101, "Too many parameters sent for this endpoint.") from None
         found = dict(pairs)
         if len(found) != len(pairs):
-            double = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
+            double = Counter(name for name, _ in pairs).most_common(1)[0][0]
             raise ApiError(-1101, f"Duplicate values for parameter '{double}'.")
         values.update(found)
     return values
 
 
-def signed_text(query: str, body: str) -> bytes:
-    """What a REST client signs: the raw query followed by the raw body, without ``signature``, exactly as sent."""
+def signed_text(query: str, body: str) -> bytes | None:
+    """What a REST client signs: the raw query followed by the raw body, without ``signature``, exactly as sent.
+
+    ``None`` when it is not percent-encoded: whatever was signed, it was not this.
+    """
     parts = ("&".join(p for p in text.split("&") if not p.startswith("signature=")) for text in (query, body))
-    return "".join(parts).encode("utf-8", "surrogateescape")
-
-
-def check_signature(secret: str, payload: bytes, signature: str) -> None:
-    """-1022 unless *signature* is the HMAC-SHA256 of *payload* in hex."""
-    wanted = hmac.new(secret.encode(), payload, sha256).hexdigest()
-    if not hmac.compare_digest(wanted.encode(), signature.lower().encode("utf-8", "replace")):
-        raise ApiError(-1022, "Signature for this request is not valid.")
+    payload = "".join(parts).encode("utf-8", "surrogateescape")
+    return payload if is_percent_encoded(payload) else None
 
 
 def check_time(params: Params, now_ms: int) -> None:

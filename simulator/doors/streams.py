@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
+from simulator.core.rules import ApiError
+from simulator.doors.lines import Line
 from simulator.doors.market_feed import MarketFeed
-from simulator.doors.sockets import Connection
+from simulator.doors.sockets import Connection, Gate, refusal, shutdown_event
 from simulator.doors.stream_control import BadControl, Control, invalid, parse
 from simulator.faults import Faults
 from simulator.market.candles import Trade
@@ -33,9 +35,10 @@ class _Listener:
 class Streams(Listener):
     """Listener of the venue, and handler of ``/ws`` and ``/stream``."""
 
-    def __init__(self, venue: Venue, faults: Faults) -> None:
+    def __init__(self, venue: Venue, faults: Faults, gate: Gate) -> None:
         self._venue = venue
         self._faults = faults
+        self._gate = gate
         self._clients: set[_Listener] = set()
         self._by_stream: dict[str, set[_Listener]] = {}
         self._feed = MarketFeed(venue, self._by_stream, self._publish)
@@ -68,8 +71,10 @@ class Streams(Listener):
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One connection, from handshake to end."""
-        if request.query.get("timeUnit", "MILLISECOND").upper() != "MILLISECOND":
-            return web.Response(status=400, text="Times are in milliseconds here: leave timeUnit out.\n")
+        try:
+            connection = self._gate.open(request)
+        except ApiError as error:
+            return refusal(error)
         combined = request.path.startswith("/stream")
         streams = _named(request, combined)
         bad = [name for name in streams if not self._feed.is_served(name)]
@@ -77,7 +82,7 @@ class Streams(Listener):
             return web.Response(status=400, text=f"Unknown stream {bad[0][:80]!r}.\n")
         if len(streams) > MAX_STREAMS:
             return web.Response(status=400, text=f"More than {MAX_STREAMS} streams.\n")
-        client = _Listener(Connection(request), combined)
+        client = _Listener(connection, combined)
 
         def opened() -> None:
             self._clients.add(client)
@@ -98,10 +103,16 @@ class Streams(Listener):
         """How many clients there are."""
         return len(self._clients)
 
-    def abort(self) -> None:
-        """Cut all lines."""
+    def shut_down(self, grace_s: float) -> None:
+        """Announce a serverShutdown to everybody, and close *grace_s* seconds later."""
+        raw = shutdown_event(self._venue.wall())
+        both = f'{{"stream":"!serverShutdown","data":{raw}}}'
         for client in list(self._clients):
-            client.connection.abort()
+            client.connection.shut_down(both if client.combined else raw, grace_s)
+
+    def lines(self) -> list[Line]:
+        """Who is connected, and to what."""
+        return [Line(client.connection, streams=client.streams) for client in self._clients]
 
     def _subscribe(self, client: _Listener, streams: Iterable[str]) -> None:
         for stream in streams:

@@ -41,16 +41,17 @@ class Market:
 
 def open_market(
     now_ms: int, anchors: Anchors | None, *, replay: Sequence[Path], rebase: bool, loop: bool, speed: float, seed: int,
-    history_s: int, start_delay_s: float, start_ms: int | None,
+    history_s: int, start_delay_s: float, start_ms: int | None, keeps_start: bool = False,
 ) -> Market:  # fmt: skip
-    """The market that the options ask for. Raises ``BadFile``."""
+    """The market that the options ask for; *keeps_start*: its clock goes on from its first start after a restart, also
+    where it shows the time of day. Raises ``BadFile``."""
     if replay:
         return _replayed(now_ms, anchors, replay, rebase, loop, speed, seed, history_s, start_delay_s)
     about = name = f"generated market, seed {seed}"
     if start_ms is not None:
         name += f", start {start_ms}"
     clock = MarketClock(now_ms, now_ms if start_ms is None else start_ms, speed)
-    if speed != 1 or start_ms is not None:
+    if speed != 1 or start_ms is not None or keeps_start:
         clock = _anchored(clock, name, anchors)
     return Market(
         symbols=SYMBOLS,

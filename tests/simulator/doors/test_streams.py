@@ -1,11 +1,10 @@
-"""Market streams, the websocket API, user events and faults, over real sockets."""
+"""Market streams and faults, over real sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import socket
-import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -27,11 +26,6 @@ async def ask(socket, **message: object) -> dict:
         answer = await receive(socket)
         if "id" in answer:
             return answer
-
-
-def signed(customer, **params: object) -> dict:
-    params |= {"apiKey": customer.api_key, "timestamp": int(time.time() * 1000)}
-    return {**params, "signature": customer.sign("&".join(f"{k}={v}" for k, v in sorted(params.items())))}
 
 
 def test_a_second_is_sent_once_closed_and_equals_its_rest_row(simulator):
@@ -148,68 +142,6 @@ def test_a_stream_that_is_not_served_is_refused_at_the_door(simulator, path):
         with pytest.raises(websockets.InvalidStatus) as refused:
             await websockets.connect(simulator.ws + path)
         assert refused.value.response.status_code == 400
-
-    run(scenario)
-
-
-def test_the_websocket_api_answers_with_the_callers_id(simulator):
-    async def scenario() -> None:
-        async with websockets.connect(simulator.ws + "/ws-api/v3") as socket:
-            assert (await ask(socket, id="5494febb-d167-46a2-996d-70533eb4d976", method="ping"))["result"] == {}
-            assert (await ask(socket, id=None, method="v3/time"))["result"]["serverTime"] > 0
-            wrong = await ask(socket, id=7, method="order.dance")
-            assert (wrong["id"], wrong["status"], wrong["error"]["code"]) == (7, 400, -1020)
-            retired = await ask(socket, id=8, method="userDataStream.start", params={"apiKey": "x"})
-            assert retired["status"] == 410
-
-    run(scenario)
-
-
-def test_orders_are_placed_over_the_websocket_api_too(simulator):
-    customer = simulator.account(USDT="1000")
-
-    async def scenario() -> None:
-        async with websockets.connect(simulator.ws + "/ws-api/v3") as socket:
-            order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001"}
-            placed = await ask(socket, id=1, method="order.place", params=signed(customer, **order))
-            assert placed["result"]["status"] == "FILLED"
-            query = {"symbol": "BTCUSDT", "orderId": placed["result"]["orderId"]}
-            found = await ask(socket, id=2, method="order.status", params=signed(customer, **query))
-            assert found["result"]["executedQty"] == "0.00100000"
-
-    run(scenario)
-
-
-def test_an_account_hears_of_its_own_orders_only(simulator):
-    mine, other = simulator.account(USDT="1000"), simulator.account(USDT="1000")
-
-    async def scenario() -> None:
-        async with websockets.connect(simulator.ws + "/ws-api/v3") as socket:
-            method = "userDataStream.subscribe.signature"
-            answer = await ask(socket, id=1, method=method, params=signed(mine))
-            assert answer["result"] == {"subscriptionId": 0}
-            assert (await ask(socket, id=2, method=method, params=signed(mine)))["error"]["code"] == -2035
-            bad = {**signed(mine), "signature": "0" * 64}
-            assert (await ask(socket, id=3, method=method, params=bad))["error"]["code"] == -1022
-
-            other.order(quantity="0.001", price="40000")
-            order = mine.order(quantity="0.001", price="40000", newClientOrderId="mine").json
-            mine.call("DELETE", "order", symbol="BTCUSDT", orderId=order["orderId"], newClientOrderId="bye")
-            frames = [await receive(socket) for _ in range(4)]
-
-            assert {frame["subscriptionId"] for frame in frames} == {0}
-            new, locked, gone, freed = (frame["event"] for frame in frames)
-            assert (new["e"], new["x"], new["X"], new["c"], new["i"]) == (
-                "executionReport", "NEW", "NEW", "mine", order["orderId"],
-            )  # fmt: skip
-            assert (gone["x"], gone["X"], gone["c"], gone["C"]) == ("CANCELED", "CANCELED", "bye", "mine")
-            assert (new["t"], new["N"], new["l"], new["w"], gone["w"]) == (-1, None, "0.00000000", True, False)
-            assert {"a": "USDT", "f": "960.00000000", "l": "40.00000000"} in locked["B"]
-            assert {"a": "USDT", "f": "1000.00000000", "l": "0.00000000"} in freed["B"]
-
-            assert (await ask(socket, id=4, method="userDataStream.unsubscribe"))["result"] == {}
-            mine.order(quantity="0.001", price="40000")
-            assert (await receive_or(socket, 0.3)) is None
 
     run(scenario)
 
