@@ -37,6 +37,9 @@ INPUTS = {
     "dev": ["pyproject.toml", "constraints.txt", "requirements.txt", "requirements-dev.txt"],
 }
 
+# Clients of others that the tests run and whose pins do not fit `.venv`: each gets an environment in `.venv/clients`.
+CLIENTS = {"ccxt": "tests/simulator/clients/requirements-ccxt.txt"}
+
 # These would send pip's work somewhere other than into `.venv`.
 DIVERTING = {
     "PIP_PREFIX", "PIP_ROOT", "PIP_TARGET", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_PYTHON", "PIP_DRY_RUN",
@@ -58,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     kind = "dev" if parser.parse_args(arguments).dev else "run"
     venv = ROOT / ".venv"
     try:
-        if is_done(venv, kind):
+        if is_done(venv, kind) and not missing_clients(venv, kind):
             require(missing_from_system(libraries_only=True))
             if packages.is_done(dev=kind == "dev") or not os.access(packages.FOLDER, os.W_OK):
                 return 0
@@ -70,6 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
         with locked(ROOT / ".setup.lock") as lock:
             if not is_done(venv, kind):
                 install(venv, kind, lock)
+            for name in missing_clients(venv, kind):
+                install_client(venv, name, lock)
             if not packages.is_done(dev=kind == "dev"):
                 install_packages(venv, kind, lock)
     except SetupFailed as failure:
@@ -86,11 +91,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def stamp_of(root: Path, kind: str) -> str:
     """Hash of all that an installation depends on: the files it reads, the Python, the place (a venv cannot move)."""
+    return _hash_of(root, INPUTS[kind])
+
+
+def stamp_of_client(root: Path, name: str) -> str:
+    """The same of the environment of one of `CLIENTS`."""
+    return _hash_of(root, [CLIENTS[name]])
+
+
+def _hash_of(root: Path, names: list[str]) -> str:
     digest = hashlib.sha256()
     python = f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]} {platform.machine()}"
     for part in (str(root), python):
         digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
-    for name in INPUTS[kind]:
+    for name in names:
         content = (root / name).read_bytes()
         digest.update(f"{name} {len(content)}\0".encode() + content)
     return digest.hexdigest()
@@ -116,6 +130,22 @@ def read_stamp(venv: Path, kind: str) -> str | None:
 
 def marker_of(venv: Path) -> Path:
     return venv / "flotilla-installing"
+
+
+def missing_clients(venv: Path, kind: str) -> list[str]:
+    """Names of the environments of `CLIENTS` that *kind* needs and that are not there as they should be."""
+    if kind != "dev":
+        return []
+    return [
+        name
+        for name in CLIENTS
+        if not os.access(client_of(venv, name) / "bin" / "python", os.X_OK)
+        or read_stamp(client_of(venv, name), "client") != stamp_of_client(venv.parent, name)
+    ]
+
+
+def client_of(venv: Path, name: str) -> Path:
+    return venv / "clients" / name
 
 
 def missing_from_system(
@@ -261,6 +291,35 @@ def install(venv: Path, kind: str, lock: IO[str]) -> None:
         (venv / f"flotilla-{stamped}.stamp").write_text(stamp)
     marker_of(venv).unlink()
     say(f"Set-up done in {time.monotonic() - started:.0f} s.")
+
+
+def install_client(venv: Path, name: str, lock: IO[str]) -> None:
+    """Make the environment of one of `CLIENTS` anew and stamp it. It has no pip of its own: that of `.venv` serves it.
+
+    Its file pins all that it needs, so nothing is resolved. It is compiled when it is used, for little of it is.
+    """
+    started = time.monotonic()
+    folder, temporary, log = client_of(venv, name), venv / "tmp", venv / f"client-{name}.log"
+    what = f"Installing {name}, which the tests trade with"
+    say(f"{what} ...")
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.mkdir(exist_ok=True)
+        log.write_text("")
+    except OSError as error:
+        raise SetupFailed(f"{error.filename} cannot be written ({error.strerror}). Run `make` as its owner.") from None
+    python = str(folder / "bin" / "python")
+    pip = [str(venv / "bin" / "python"), "-I", "-m", "pip", "--python", python, "install", "--no-deps", "--no-compile"]
+    environment = quiet_environment(os.environ, temporary)
+    for command in (
+        [base_python(), "-I", "-m", "venv", "--without-pip", str(folder)],
+        [*pip, "-r", CLIENTS[name]],
+    ):
+        run_quietly(what, command, log=log, environment=environment, lock=lock)
+    shutil.rmtree(temporary, ignore_errors=True)
+    (folder / "flotilla-client.stamp").write_text(stamp_of_client(venv.parent, name))
+    say(f"{name} is there after {time.monotonic() - started:.0f} s.")
 
 
 def install_packages(venv: Path, kind: str, lock: IO[str]) -> None:

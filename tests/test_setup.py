@@ -36,6 +36,19 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def client(setup: ModuleType, checkout: Path) -> str:
+    """The name of a client whose environment in that checkout looks complete."""
+    name, pins = next(iter(setup.CLIENTS.items()))
+    (checkout / pins).parent.mkdir(parents=True)
+    (checkout / pins).write_text(f"{name}==1.0\n")
+    folder = setup.client_of(checkout / ".venv", name)
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    (folder / "flotilla-client.stamp").write_text(setup.stamp_of_client(checkout, name))
+    return name
+
+
 def stamp(setup: ModuleType, checkout: Path, *kinds: str) -> None:
     for kind in kinds:
         (checkout / ".venv" / f"flotilla-{kind}.stamp").write_text(setup.stamp_of(checkout, kind))
@@ -94,6 +107,74 @@ def test_an_environment_whose_python_is_gone_is_not_done(setup: ModuleType, chec
     python.symlink_to(checkout / "no such python")
 
     assert not setup.is_done(checkout / ".venv", "run")
+
+
+def test_an_environment_of_a_client_that_is_there_is_left_alone(
+    setup: ModuleType, checkout: Path, client: str
+) -> None:
+    assert setup.missing_clients(checkout / ".venv", "dev") == []
+
+
+def test_other_pins_call_for_another_environment_of_that_client(
+    setup: ModuleType, checkout: Path, client: str
+) -> None:
+    (checkout / setup.CLIENTS[client]).write_text(f"{client}==2.0\n")
+
+    assert setup.missing_clients(checkout / ".venv", "dev") == [client]
+
+
+@pytest.mark.parametrize("lost", ["flotilla-client.stamp", "bin/python"])
+def test_an_environment_of_a_client_that_was_cut_short_is_made_anew(
+    setup: ModuleType, checkout: Path, client: str, lost: str
+) -> None:
+    (setup.client_of(checkout / ".venv", client) / lost).unlink()
+
+    assert setup.missing_clients(checkout / ".venv", "dev") == [client]
+
+
+def test_who_only_runs_flotilla_needs_no_clients(setup: ModuleType, checkout: Path, client: str) -> None:
+    (checkout / setup.CLIENTS[client]).write_text(f"{client}==2.0\n")
+
+    assert setup.missing_clients(checkout / ".venv", "run") == []
+
+
+def test_an_environment_of_a_client_is_new_with_what_its_file_pins(
+    setup: ModuleType, checkout: Path, client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+    folder = setup.client_of(checkout / ".venv", client)
+    (folder / "from before").touch()
+
+    def make(what: str, command: list[str], **more: object) -> None:
+        ran.append(command)
+        assert not (folder / "from before").exists()
+        (folder / "bin").mkdir(parents=True, exist_ok=True)
+        (folder / "bin" / "python").touch(0o755)
+
+    monkeypatch.setattr(setup, "run_quietly", make)
+
+    with (checkout / "lock").open("a") as lock:
+        setup.install_client(checkout / ".venv", client, lock)
+
+    make_venv, install = ran
+    assert make_venv[-3:] == ["venv", "--without-pip", str(folder)]
+    assert install[-2:] == ["-r", setup.CLIENTS[client]]
+    assert str(folder / "bin" / "python") in install
+    assert setup.missing_clients(checkout / ".venv", "dev") == []
+
+
+def test_an_environment_of_a_client_that_fails_is_done_over(
+    setup: ModuleType, checkout: Path, client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(what: str, command: list[str], **more: object) -> None:
+        raise setup.SetupFailed("the index was not reached")
+
+    monkeypatch.setattr(setup, "run_quietly", fail)
+
+    with (checkout / "lock").open("a") as lock, pytest.raises(setup.SetupFailed, match="not reached"):
+        setup.install_client(checkout / ".venv", client, lock)
+
+    assert setup.missing_clients(checkout / ".venv", "dev") == [client]
 
 
 def lacking(setup: ModuleType, *, package_manager: str = "apt-get", **machine: object) -> str:
@@ -237,3 +318,10 @@ def test_every_direct_dependency_is_pinned_and_agrees_with_the_constraints() -> 
     for name in ("requirements.txt", "requirements-dev.txt"):
         for package, version in pins(name).items():
             assert constraints[package] == version
+
+
+def test_environments_of_clients_pin_whatever_they_hold(setup: ModuleType) -> None:
+    for pins in setup.CLIENTS.values():
+        lines = [line for line in (ROOT / pins).read_text().splitlines() if not line.startswith("#")]
+        assert lines
+        assert all("==" in line.partition(";")[0] for line in lines)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 
 import pytest
-from binance import AsyncClient, BinanceSocketManager
+from binance import AsyncClient, BinanceSocketManager, DepthCacheManager
 from binance.exceptions import BinanceAPIException
+
+from tests.simulator.clients import tape
+
+ENDS_AFTER_S = 6  # of the market whose book comes to rest
 
 
 @asynccontextmanager
@@ -77,7 +82,8 @@ def test_every_order_type_is_placed_asked_for_and_cancelled(simulator):
             gone = await client.cancel_order(symbol="BTCUSDT", orderId=resting["orderId"])
             assert (gone["status"], gone["origClientOrderId"]) == ("CANCELED", resting["clientOrderId"])
             trades = await client.get_my_trades(symbol="BTCUSDT")
-            assert [t["orderId"] for t in trades] == [bought["orderId"], spent["orderId"], taken["orderId"]]
+            taking = [order for order in (bought, spent, taken) for _ in order["fills"]]  # a level each
+            assert [t["orderId"] for t in trades] == [order["orderId"] for order in taking]
             account = await client.get_account()
             locked = {row["asset"]: row["locked"] for row in account["balances"]}
             assert locked == {"BTC": "0.01000000", "USDT": "0.00000000"}
@@ -124,8 +130,68 @@ def test_own_orders_arrive_as_user_events(simulator):
         async with connected(simulator, USDT="10000") as (client, sockets), sockets.user_socket() as socket:
             order = await client.order_market_buy(symbol="BTCUSDT", quantity="0.01")
             events = await until(socket, lambda event: event["e"] == "outboundAccountPosition")
-            assert [event.get("x") for event in events] == ["NEW", "TRADE", None]
-            assert events[1]["i"] == order["orderId"]
-            assert events[1]["n"] == order["fills"][0]["commission"]
+            fills = events[1:-1]  # one for each level of the book that it takes
+            assert [event.get("x") for event in events] == ["NEW", *["TRADE"] * len(fills), None]
+            assert {event["i"] for event in fills} == {order["orderId"]}
+            assert [event["n"] for event in fills] == [fill["commission"] for fill in order["fills"]]
 
     run(scenario)
+
+
+def test_orders_go_through_the_websocket_api(simulator):
+    async def scenario() -> None:
+        async with connected(simulator, USDT="10000") as (client, _):
+            price = float((await client.ws_get_symbol_ticker(symbol="BTCUSDT"))["price"])
+            low = f"{price * 0.9:.2f}"
+            bought = await client.ws_order_market_buy(symbol="BTCUSDT", quantity="0.01")
+            resting = await client.ws_order_limit_buy(symbol="BTCUSDT", quantity="0.01", price=low)
+            asked = await client.ws_get_order(symbol="BTCUSDT", orderId=resting["orderId"])
+            gone = await client.ws_cancel_order(symbol="BTCUSDT", orderId=resting["orderId"])
+            trades = await client.ws_get_my_trades(symbol="BTCUSDT")
+            assert (bought["status"], asked["status"], gone["status"]) == ("FILLED", "NEW", "CANCELED")
+            assert [t["qty"] for t in trades] == [fill["qty"] for fill in bought["fills"]]
+            with pytest.raises(BinanceAPIException) as refused:
+                await client.ws_order_market_buy(symbol="BTCUSDT", quantity="1")
+            assert refused.value.code == -2010
+
+    run(scenario)
+
+
+def test_a_depth_cache_ends_with_the_book_that_rest_shows(start, tmp_path):
+    files = tape.write(tmp_path, ENDS_AFTER_S)
+    simulator = start(*(argument for file in files for argument in ("--replay", file)), "--rebase", "--history", 2)
+
+    async def scenario() -> None:
+        async with (
+            connected(simulator) as (client, sockets),
+            DepthCacheManager(client, "ETHUSDT", bm=sockets, ws_interval=100, conv_type=Decimal) as manager,
+        ):
+            updates = asyncio.create_task(keep(manager))
+            async for _ in asked_again_and_again():
+                shown = await client.get_order_book(symbol="ETHUSDT", limit=20)
+                rest = [levels(shown[side]) for side in ("bids", "asks")]
+                cache = manager.get_depth_cache()
+                if rest == [levels(side[:20]) for side in (cache.get_bids(), cache.get_asks())] and await has_ended():
+                    break
+            updates.cancel()
+
+    async def has_ended() -> bool:
+        clock = await asyncio.to_thread(simulator.get, "/sim/clock")
+        return clock.json["halted"]["ETHUSDT"]
+
+    async def keep(manager: DepthCacheManager) -> None:
+        while True:
+            await manager.recv()
+
+    run(scenario)
+
+
+def levels(side: list) -> list[tuple[Decimal, Decimal]]:
+    return [(Decimal(price), Decimal(quantity)) for price, quantity in side]
+
+
+async def asked_again_and_again() -> AsyncIterator[None]:
+    """For a condition that has time until the scenario's deadline."""
+    while True:
+        yield
+        await asyncio.sleep(0.05)
