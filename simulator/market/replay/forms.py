@@ -101,12 +101,14 @@ class Complaints:
         self._source, self._form, self._first = source, form, first
         self._found: tuple[int, tuple[int, ...], str] | None = None
 
-    def note(self, wrong: Bools, columns: int | tuple[int, ...], remedy: str) -> None:
-        """Rows where *wrong* is set do not hold what *remedy* says they must."""
-        if wrong.any():
-            row = int(wrong.argmax()) + self._first
-            if self._found is None or row < self._found[0]:
-                self._found = (row, (columns,) if isinstance(columns, int) else columns, remedy)
+    def note(self, wrong: Bools, columns: int | tuple[int, ...], remedy: str, beside: int | None = None) -> None:
+        """Rows where *wrong* is set do not hold what *remedy* says they must; it ends with the field *beside*."""
+        if not wrong.any():
+            return
+        row = int(wrong.argmax()) + self._first
+        if self._found is None or row < self._found[0]:
+            remedy = remedy if beside is None else f"{remedy} {self._source.text(row, beside)}"
+            self._found = (row, (columns,) if isinstance(columns, int) else columns, remedy)
 
     def settle(self) -> None:
         """Raise `BadFile` for the first wrong row, if there is one."""
@@ -122,7 +124,10 @@ class Complaints:
 def load_rows(path: Path) -> Rows:
     """All rows of the file at *path*. Raises `BadFile` for what cannot be read, wherever it stands."""
     source, form = _recognised(path)
-    batches = [_read(source, form, batch) for batch in source.batches()]
+    batches, unit = [], 0
+    for batch in source.batches():
+        unit = unit or _unit(form, batch)
+        batches.append(_read(source, form, batch, unit))
     if not batches:
         raise BadFile(f"{path.name} {source.place(0)} is missing: the file must have at least one row.")
     time, close_time = (np.concatenate([batch[n] for batch in batches]) for n in (0, 1))
@@ -175,10 +180,16 @@ def _by_shape(fields: list[str]) -> Form | None:
     return None
 
 
-def _read(source: Source, form: Form, batch: Batch) -> tuple[Ints, Ints, list[Decimals], list[Bools], Bools]:
+def _unit(form: Form, batch: Batch) -> int:
+    """How many of the file's time units make a millisecond, as its first row tells: 1 or 1000."""
+    first = batch.columns[form.time].text(0)
+    return 1000 if form.in_microseconds and first.isdecimal() and int(first) >= MICROSECONDS_FROM else 1
+
+
+def _read(source: Source, form: Form, batch: Batch, unit: int) -> tuple[Ints, Ints, list[Decimals], list[Bools], Bools]:
     wrong = Complaints(source, form, batch.first)
-    time = _read_time(batch, form, form.time, source, wrong)
-    close = _read_time(batch, form, form.close_time, source, wrong) if form.close_time >= 0 else time
+    time = _read_time(batch, form, form.time, unit, wrong)
+    close = _read_time(batch, form, form.close_time, unit, wrong) if form.close_time >= 0 else time
     numbers, missing = [], []
     for column in form.numbers:
         texts = batch.columns[column]
@@ -195,23 +206,15 @@ def _read(source: Source, form: Form, batch: Batch) -> tuple[Ints, Ints, list[De
     return time, close, numbers, missing, maker
 
 
-def _read_time(batch: Batch, form: Form, column: int, source: Source, wrong: Complaints) -> Ints:
+def _read_time(batch: Batch, form: Form, column: int, unit: int, wrong: Complaints) -> Ints:
     """Milliseconds."""
     time, bad = read_integers(batch.columns[column])
-    unit = 1
-    if form.in_microseconds and _first_number(source, batch, form.time) >= MICROSECONDS_FROM:
-        unit = 1000
-        wrong.note(~bad & (time < MICROSECONDS_FROM), column, "must be UTC microseconds like the first row's")
-    elif form.in_microseconds:
-        wrong.note(~bad & (time >= MICROSECONDS_FROM), column, "must be UTC milliseconds like the first row's")
     name = "microseconds" if unit > 1 else "milliseconds"
+    if form.in_microseconds:
+        other = ~bad & (time > 0) & ((time >= MICROSECONDS_FROM) != (unit > 1))
+        wrong.note(other, column, f"must be UTC {name} like the first row's")
     wrong.note(bad | (time <= 0) | (time > MAX_TIME_MS * unit), column, f"must be UTC {name}")
     return time // unit
-
-
-def _first_number(source: Source, batch: Batch, column: int) -> int:
-    text = batch.columns[column].text(0) if batch.first == 0 else source.text(0, column)
-    return int(text) if text.isdecimal() else 0
 
 
 def _lengths(path: Path, form: Form, time: Ints, close_time: Ints) -> Ints:
@@ -235,8 +238,9 @@ def _check_order(rows: Rows) -> None:
     if form.has_candles:
         wrong.note(gap == 0, form.time, "must lie after the row above: remove one of them")
         wrong.note(time % SECOND_MS != 0, form.time, "must be on a whole second")
+    if form.close_time >= 0:
         length = rows.length_ms
         wrong.note((length <= 0) | (length % SECOND_MS != 0), form.close_time, "must end a whole number of seconds")
-        late = np.append(time[:-1] + length[:-1] > time[1:], False)
+        late = np.append((time[:-1] + length[:-1] > time[1:]) & (gap[1:] > 0), False)
         wrong.note(late, form.close_time, "must lie before the row below begins")
     wrong.settle()

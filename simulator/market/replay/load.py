@@ -26,16 +26,18 @@ from simulator.market.replay.tape import CandlePart, Part, Recording, ReplayTape
 
 _NAME = re.compile(r"^([A-Z0-9]+)[-.]")
 _FOLDER = re.compile(r"^(?:symbol=)?([A-Z0-9]+)$")
+ENDINGS = (".csv", ".csv.gz", ".zip", ".parquet")
 _LARGEST = 2.0**60  # of a sum of price × quantity, in ticks × lots
 OPEN, HIGH, LOW, CLOSE, VOLUME, QUOTE, COUNT, TAKER_VOLUME, TAKER_QUOTE = range(9)
 
 
 def load_tapes(paths: Iterable[Path], loop: bool) -> dict[str, ReplayTape]:
-    """One tape per symbol out of all files; with *loop* they all repeat together. Raises `BadFile`."""
+    """One tape per symbol out of all files, and all files in folders; with *loop* they all repeat together. Raises
+    `BadFile`."""
     found: dict[str, list[Rows]] = {}
     for path in paths:
-        symbol = _symbol(path)
-        found.setdefault(symbol, []).append(load_rows(path))
+        for file in _files(path):
+            found.setdefault(_symbol(file), []).append(load_rows(file))
     tapes = {symbol: _tape(symbol, files) for symbol, files in found.items()}
     if loop:
         start = min(tape.first_ms(0) for tape in tapes.values())
@@ -45,8 +47,18 @@ def load_tapes(paths: Iterable[Path], loop: bool) -> dict[str, ReplayTape]:
 
 
 def rebased(tapes: dict[str, ReplayTape], shift_ms: int) -> dict[str, ReplayTape]:
-    """The same tapes, moved by *shift_ms*."""
+    """The same tapes, moved by *shift_ms*, which must be whole seconds."""
     return {symbol: replace(tape, shift_ms=shift_ms) for symbol, tape in tapes.items()}
+
+
+def _files(path: Path) -> list[Path]:
+    """The file itself, or all that a folder holds, at any depth."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("*") if file.name.endswith(ENDINGS) and file.name[0] not in "._")
+    if not files:
+        raise BadFile(f"{path} is a folder without {', '.join(ENDINGS)} files: give one that holds some.")
+    return files
 
 
 def _symbol(path: Path) -> str:
@@ -118,7 +130,7 @@ def _candle_part(rules: SymbolRules, rows: Rows) -> CandlePart:
     wrong.note(outside, names[:VOLUME], "must have low <= open, close <= high")
     volume = _volume(rules, rows, VOLUME, wrong)
     taken = _volume(rules, rows, TAKER_VOLUME, wrong)
-    wrong.note(taken > volume, names[TAKER_VOLUME], "must not exceed the volume")
+    wrong.note(taken > volume, names[TAKER_VOLUME], "must not exceed the volume", beside=names[VOLUME])
     wrong.note(high.astype(np.float64) * volume >= _LARGEST, names[VOLUME], "must be a smaller amount")
     wrong.note(~rows.missing[COUNT] & ~rows.numbers[COUNT].fits(0), names[COUNT], "must be a whole number")
     recorded = Recorded(
@@ -132,9 +144,9 @@ def _candle_part(rules: SymbolRules, rows: Rows) -> CandlePart:
 
 def _with_lots(rules: SymbolRules, rows: Rows, recorded: Recorded, wrong: Complaints) -> Recorded:
     """The candles in which anything is traded, each with at least one lot for every price it visits."""
-    exact = rows.numbers[VOLUME]
+    exact = rows.numbers[VOLUME].rounded()
     finer = ~exact.fits(rules.qty_digits)
-    traded = (exact.whole > 0) | (exact.part > 0) | exact.finer
+    traded = (exact.whole > 0) | (exact.part > 0)
     least = corners(recorded).number
     few = traded & (recorded.volume < least)
     if (few & ~finer).any():
@@ -166,14 +178,14 @@ def _exact(rules: SymbolRules, rows: Rows, column: int, digits: int, wrong: Comp
 
 def _volume(rules: SymbolRules, rows: Rows, column: int, wrong: Complaints) -> Ints:
     """Whole lots: sources that summed finer lots than the pair has today lose the rest. -1: missing."""
-    values = _small(rows.numbers[column], rules.qty_digits, rows.form.numbers[column], wrong)
+    values = _small(rows.numbers[column].rounded(), rules.qty_digits, rows.form.numbers[column], wrong)
     return np.where(rows.missing[column], -1, values.floor(rules.qty_digits))
 
 
 def _quote(rules: SymbolRules, rows: Rows, column: int, wrong: Complaints) -> Ints:
     """Ticks × lots; sources that added floating-point numbers are rounded. -1: missing."""
     digits = rules.price_digits + rules.qty_digits
-    values = _small(rows.numbers[column], digits, rows.form.numbers[column], wrong)
+    values = _small(rows.numbers[column].rounded(), digits, rows.form.numbers[column], wrong)
     return np.where(rows.missing[column], -1, values.round(digits))
 
 

@@ -17,8 +17,8 @@ from simulator.market.candles import Ints
 Bools = NDArray[np.bool_]
 
 PLACES = 8  # decimals that are kept; nothing on an exchange is finer
-MAX_WIDTH = 31  # fifteen digits, a point and fifteen digits
-_DIGITS = 15
+_DIGITS, _DECIMALS = 15, 20  # as many are read; floating-point sums leave up to 17
+_MAX_WIDTH = _DIGITS + 1 + _DECIMALS
 _TRUE, _FALSE = (b"1", b"true", b"True"), (b"0", b"false", b"False")
 _POINT, _ZERO = ord("."), ord("0")
 
@@ -72,14 +72,18 @@ class Decimals:
         """Which ones are below *below*, in units of 10^-*places*."""
         return self.whole.astype(np.float64) * 10.0**places < below
 
+    def rounded(self) -> Decimals:
+        """Without what is finer than eight decimals: the traces of floating-point sums."""
+        carried = self.part + self.up
+        nothing = np.zeros(len(self), np.bool_)
+        return Decimals(self.whole + carried // 10**PLACES, carried % 10**PLACES, nothing, nothing)
+
     def floor(self, places: int) -> Ints:
         """In units of 10^-*places*; further decimals are dropped."""
         return self.whole * 10**places + self.part // 10 ** (PLACES - places)
 
     def round(self, places: int) -> Ints:
         """In units of 10^-*places*, to the nearest, half up."""
-        if places == PLACES:
-            return self.floor(places) + self.up
         unit = 10 ** (PLACES - places)
         return self.whole * 10**places + (self.part + unit // 2) // unit
 
@@ -97,13 +101,14 @@ def stacked(parts: list[Decimals]) -> Decimals:
 
 
 def read_decimals(texts: Texts) -> tuple[Decimals, Bools]:
-    """The column as decimals, and which rows are not of the form 123.45 with at most 15 digits on either side."""
+    """The column as decimals, and which rows are not of the form 123.45 with at most 15 digits before the point
+    and 20 behind it."""
     length = texts.end - texts.start
     whole, part = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
     finer, up, after = (np.zeros(len(texts), np.bool_) for _ in range(3))
     places = np.zeros(len(texts), np.int64)
-    bad = (length == 0) | (length > MAX_WIDTH)
-    for at in range(min(int(length.max(initial=0)), MAX_WIDTH)):
+    bad = (length == 0) | (length > _MAX_WIDTH)
+    for at in range(min(int(length.max(initial=0)), _MAX_WIDTH)):
         inside = length > at
         char = texts.bytes[np.where(inside, texts.start + at, 0)]
         digit = char - np.uint8(_ZERO)
@@ -121,7 +126,7 @@ def read_decimals(texts: Texts) -> tuple[Decimals, Bools]:
             up |= beyond & (places == PLACES + 1) & (digit >= 5)
         bad |= before & (at >= _DIGITS)
         after |= point
-    bad |= (after & (places == 0)) | (places > _DIGITS)
+    bad |= (after & (places == 0)) | (places > _DECIMALS)
     part *= 10 ** (PLACES - np.minimum(places, PLACES))
     return Decimals(whole, part, finer, up), bad
 

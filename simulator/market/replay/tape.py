@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from simulator.core.rules import SymbolRules
-from simulator.market.candles import EMPTY, SECOND_MS, Candles, Trade, Trades, second_candles
+from simulator.market.candles import EMPTY, SECOND_MS, Candles, Ints, Trade, Trades, join, roll_up, second_candles
 from simulator.market.replay.chance import Chance
-from simulator.market.replay.consistent import Consistent
+from simulator.market.replay.consistent import MANY, Consistent
 from simulator.market.replay.walk import Candle, path_of, trades_of
 
 KEPT_TRADES = 4_000_000  # of the candles asked for last; 33 bytes each
@@ -37,6 +37,9 @@ class Part(Protocol):
 
     def last_trade(self, before_ms: int) -> Trade | None:
         """The latest with time < before_ms."""
+
+    def busy_seconds(self, start_s: int, end_s: int) -> Candles:
+        """Candles of those seconds in [start_s, end_s) that have trades."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,10 @@ class TradePart:
         at = int(np.searchsorted(self.trades.time_ms, before_ms))
         return _row(self.trades, at - 1) if at else None
 
+    def busy_seconds(self, start_s: int, end_s: int) -> Candles:
+        """Candles of those seconds in [start_s, end_s) that have trades."""
+        return _busy(self.between(start_s * SECOND_MS, end_s * SECOND_MS))
+
 
 class CandlePart:
     """Trades that roll up to recorded candles of one symbol, made when they are asked for."""
@@ -71,6 +78,8 @@ class CandlePart:
         self.candles = candles
         self._symbol = symbol
         self._upto = np.cumsum(candles.count)
+        # One-second candles that are known to be met exactly need no trades to be told.
+        self._is_told = (candles.length_ms == SECOND_MS) & ((candles.count >= MANY) | (candles.low == candles.high))
         kept = max(2, min(KEPT_CANDLES, KEPT_TRADES // int(candles.count.max())))
         self._trades = lru_cache(maxsize=kept)(self._made)
 
@@ -85,8 +94,7 @@ class CandlePart:
 
     def between(self, start_ms: int, end_ms: int) -> Trades:
         """Those with start_ms <= time < end_ms."""
-        first = max(int(np.searchsorted(self.candles.open_ms, start_ms, side="right")) - 1, 0)
-        last = int(np.searchsorted(self.candles.open_ms, end_ms))
+        first, last = self._touched(start_ms, end_ms)
         if last - first == 1:
             return self._trades(first).between(start_ms, end_ms)
         return joined([self._trades(at) for at in range(first, last)]).between(start_ms, end_ms)
@@ -100,6 +108,31 @@ class CandlePart:
                 return _row(self._trades(at), number - 1)
             at -= 1
         return None
+
+    def busy_seconds(self, start_s: int, end_s: int) -> Candles:
+        """Candles of those seconds in [start_s, end_s) that have trades."""
+        first, last = self._touched(start_s * SECOND_MS, end_s * SECOND_MS)
+        told = self._is_told[first:last]
+        if not told.any():
+            return _busy(self.between(start_s * SECOND_MS, end_s * SECOND_MS))
+        made = [self._trades(at) for at in (first + np.flatnonzero(~told)).tolist()]
+        rest = _busy(joined(made).between(start_s * SECOND_MS, end_s * SECOND_MS))
+        both = join([self._told(first + np.flatnonzero(told)), rest])
+        both = both.pick(np.flatnonzero((both.open_s >= start_s) & (both.open_s < end_s)))
+        return both.pick(np.argsort(both.open_s, kind="stable"))
+
+    def _told(self, at: Ints) -> Candles:
+        c = self.candles
+        return Candles(
+            open_s=c.open_ms[at] // SECOND_MS, open=c.open[at], high=c.high[at], low=c.low[at], close=c.close[at],
+            volume=c.volume[at], quote=c.quote[at], count=c.count[at], taker_volume=c.taker_volume[at],
+            taker_quote=c.taker_quote[at], first_id=self._upto[at] - c.count[at] + 1, last_id=self._upto[at],
+        )  # fmt: skip
+
+    def _touched(self, start_ms: int, end_ms: int) -> tuple[int, int]:
+        """The candles [first, last) that may have trades in [start_ms, end_ms)."""
+        first = max(int(np.searchsorted(self.candles.open_ms, start_ms, side="right")) - 1, 0)
+        return first, int(np.searchsorted(self.candles.open_ms, end_ms))
 
     def _made(self, at: int) -> Trades:
         c = self.candles
@@ -142,10 +175,20 @@ class Recording:
                 return trade._replace(id=trade.id + ids)
         return None
 
+    def busy_seconds(self, start_s: int, end_s: int) -> Candles:
+        """Candles of those seconds in [start_s, end_s) that have trades."""
+        found = []
+        for part, (start, end), ids in zip(self.parts, self._spans, self._ids_before, strict=True):
+            if start < end_s * SECOND_MS and start_s * SECOND_MS < end:
+                found.append(_moved(part.busy_seconds(start_s, end_s), 0, ids))
+        both = join(found)
+        return both if len(found) < 2 else roll_up(both, both.open_s)  # two parts may meet within a second
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayTape:
-    """One symbol's recording. *shift_ms* moves it in time; with *span_ms* it repeats that often for ever."""
+    """One symbol's recording. *shift_ms* moves it in time; with *span_ms* it repeats that often for ever. Both are
+    whole seconds."""
 
     rules: SymbolRules
     recorded: Recording | Trades
@@ -192,9 +235,14 @@ class ReplayTape:
         end_s = end_s if end is None else min(end_s, end // SECOND_MS)
         if end_s <= start_s:
             return EMPTY
-        trades = self.trades(start_s * SECOND_MS, end_s * SECOND_MS)
+        found = []
+        for number in self._rounds(start_s * SECOND_MS, end_s * SECOND_MS):
+            move, ids = self._moved(number)
+            inside = (start_s * SECOND_MS - move) // SECOND_MS, (end_s * SECOND_MS - move) // SECOND_MS
+            found.append(_moved(self.recording.busy_seconds(*inside), move // SECOND_MS, ids))
+        busy = join(found)
         before = self.last_trade(start_s * SECOND_MS)
-        return second_candles(trades, start_s, end_s - start_s, before.price if before else int(trades.price[0]))
+        return with_idle(busy, start_s, end_s - start_s, before.price if before else int(busy.open[0]))
 
     def _rounds(self, start_ms: int, end_ms: int) -> range:
         if self.span_ms is None:
@@ -205,6 +253,52 @@ class ReplayTape:
     def _moved(self, number: int) -> tuple[int, int]:
         """By how much the times and the ids of a round differ from the recorded ones."""
         return self.shift_ms + number * (self.span_ms or 0), number * self.recording.count
+
+
+def with_idle(busy: Candles, start_s: int, count: int, last_close: int) -> Candles:
+    """*count* candles from *start_s*: those of *busy*, and between them such without trades at the close before."""
+    at = busy.open_s - start_s
+    filled = np.zeros(count, np.int64)
+    filled[at] = np.arange(1, len(busy) + 1)
+    filled = np.maximum.accumulate(filled)
+    close = np.concatenate([[last_close], busy.close])[filled]
+
+    def spread(values: Ints, idle: Ints) -> Ints:
+        column = idle.copy()
+        column[at] = values
+        return column
+
+    nothing, never = np.zeros(count, np.int64), np.full(count, -1, np.int64)
+    return Candles(
+        open_s=start_s + np.arange(count, dtype=np.int64),
+        open=spread(busy.open, close),
+        high=spread(busy.high, close),
+        low=spread(busy.low, close),
+        close=close,
+        volume=spread(busy.volume, nothing),
+        quote=spread(busy.quote, nothing),
+        count=spread(busy.count, nothing),
+        taker_volume=spread(busy.taker_volume, nothing),
+        taker_quote=spread(busy.taker_quote, nothing),
+        first_id=spread(busy.first_id, never),
+        last_id=spread(busy.last_id, never),
+    )
+
+
+def _busy(trades: Trades) -> Candles:
+    """Candles of the seconds that have trades."""
+    if not len(trades.id):
+        return EMPTY
+    first, last = int(trades.time_ms[0]) // SECOND_MS, int(trades.time_ms[-1]) // SECOND_MS
+    candles = second_candles(trades, first, last + 1 - first, 0)
+    return candles.pick(np.flatnonzero(candles.count))
+
+
+def _moved(candles: Candles, seconds: int, ids: int) -> Candles:
+    """The same candles elsewhere in time, with other ids; none of them may be idle."""
+    return replace(
+        candles, open_s=candles.open_s + seconds, first_id=candles.first_id + ids, last_id=candles.last_id + ids
+    )
 
 
 def joined(parts: Sequence[Trades]) -> Trades:

@@ -6,9 +6,10 @@ volume that takers bought are the candle's. Its quote volume and that of the tak
 has at least `MANY` trades; with fewer, they are exact where whole ticks and lots allow it and the search finds how,
 else near.
 
-The walk goes over the extremes in the order `corners` gives, with noise around straight lines; bids lie a tick below
-asks. Then prices are drawn towards the low or the high until the value is right but for a rest, a tick on some trades
-takes the most of that, and one trade that is split in two, a tick apart, the last of it. Pure: all chance is hashed
+The walk goes over the extremes in the order `corners` gives, with noise around lines that are bent so that its mean is
+the candle's; bids lie a tick below asks. Sizes lean to the prices that each side's value asks for. What is still amiss
+draws prices towards the low or the high, a tick on some trades takes most of the rest, and one trade that is split in
+two, a tick apart, the last of it. Pure: all chance is hashed
 from symbol and opening time.
 """
 
@@ -28,6 +29,7 @@ from simulator.market.replay.numbers import Bools
 Floats = NDArray[np.float64]
 
 WANDER = 0.45  # how far the walk strays from straight lines, as a share of the candle's range
+STEEPEST = 0.95  # how much sizes may depend on prices
 BUSY_PARTS = 600  # into so many parts a candle is cut, which differ in how much is traded
 
 
@@ -110,7 +112,8 @@ def _many(candle: Candle, chance: Chance) -> tuple[Ints, Ints, Bools]:
     at = _places(candle, size, chance)
     is_corner = np.zeros(size, np.bool_)
     is_corner[at] = True
-    way = _way(candle, at, size, chance)
+    weight = chance.draw("size", size) ** 2 / (chance.draw("tail", size) + 0.05)
+    way = _bent(candle, _way(candle, at, size, chance), at, weight)
     is_buy = _sides(way, is_corner, buys - (buys > 1), chance)
     is_buy[at] = candle.bought
     walk = _Walk(np.clip(np.floor(way).astype(np.int64) + is_buy, candle.low, candle.high), _ones(size), ~is_buy)
@@ -119,7 +122,6 @@ def _many(candle: Candle, chance: Chance) -> tuple[Ints, Ints, Bools]:
     splits = []
     sides = ((True, buy_lots, buys, buys_at, candle.taken_quote),
              (False, sell_lots, sells, sells_at, candle.quote - candle.taken_quote))  # fmt: skip
-    weight = chance.draw("size", size) ** 2 / (chance.draw("tail", size) + 0.05)
     for bought, lots, number, corner_prices, value in sides:
         chosen = np.flatnonzero((is_buy == bought) & ~is_corner)
         value -= sum(corner_prices)
@@ -128,7 +130,7 @@ def _many(candle: Candle, chance: Chance) -> tuple[Ints, Ints, Bools]:
         lots -= extra * len(corner_prices)
         value -= extra * sum(corner_prices)
         if number:
-            walk.qty[chosen] = _shared_out(lots, weight[chosen])
+            walk.qty[chosen] = _shared_out(lots, _tilted(weight[chosen], walk.price[chosen], value / lots))
             splits += _fit(walk, chosen, value, candle.low, candle.high, split=number > 1)
     return _split(walk, splits)
 
@@ -164,6 +166,29 @@ def _way(candle: Candle, at: Ints, size: int, chance: Chance) -> Floats:
     stray = straight + (noise / reach * WANDER * (candle.high - candle.low) if reach else 0.0)
     stray = np.where(stray > candle.high, 2 * candle.high - stray, stray)
     return np.clip(np.where(stray < candle.low, 2 * candle.low - stray, stray), candle.low, candle.high)
+
+
+def _bent(candle: Candle, way: Floats, at: Ints, weight: Floats) -> Floats:
+    """The way, bent up or down between its corners until its mean is the candle's, as far as that goes."""
+    index = np.arange(len(way))
+    leg = np.clip(np.searchsorted(at, index, side="right") - 1, 0, max(len(at) - 2, 0))
+    start, end = at[leg], at[np.minimum(leg + 1, len(at) - 1)]
+    part = (index - start) / np.maximum(end - start, 1)
+    gap = candle.quote / candle.volume - (way * weight).sum() / weight.sum()
+    room = 4 * part * (1 - part) * ((candle.high if gap > 0 else candle.low) - way)
+    reach = (room * weight).sum() / weight.sum()
+    return way + room * min(gap / reach, 1.0) if reach else way
+
+
+def _tilted(weight: Floats, price: Ints, mean: float) -> Floats:
+    """*weight*, shifted to higher or lower prices until their mean is *mean*, as far as that goes."""
+    middle, reach = (price.max() + price.min()) / 2, (price.max() - price.min()) / 2
+    if not reach:
+        return weight
+    off = (price - middle) / reach
+    steep = (weight * off * (price - mean)).sum()
+    tilt = -(weight * (price - mean)).sum() / steep if steep else 0.0
+    return weight * (1 + np.clip(tilt, -STEEPEST, STEEPEST) * off)
 
 
 def _sides(way: Floats, is_corner: Bools, buys: int, chance: Chance) -> Bools:
