@@ -29,7 +29,9 @@ from simulator.market.replay.numbers import Bools
 Floats = NDArray[np.float64]
 
 WANDER = 0.45  # how far the walk strays from straight lines, as a share of the candle's range
+MOVES = 0.15  # share of trades with which the market moves
 STEEPEST = 0.95  # how much sizes may depend on prices
+STEEPEST_CHOICE, CHOICES = 2.5, 7  # how much sides may, and how often that is halved to find it
 BUSY_PARTS = 600  # into so many parts a candle is cut, which differ in how much is traded
 
 
@@ -114,7 +116,7 @@ def _many(candle: Candle, chance: Chance) -> tuple[Ints, Ints, Bools]:
     is_corner[at] = True
     weight = chance.draw("size", size) ** 2 / (chance.draw("tail", size) + 0.05)
     way = _bent(candle, _way(candle, at, size, chance), at, weight)
-    is_buy = _sides(way, is_corner, buys - (buys > 1), chance)
+    is_buy = _sides(candle, way, weight, is_corner, buys - (buys > 1), chance)
     is_buy[at] = candle.bought
     walk = _Walk(np.clip(np.floor(way).astype(np.int64) + is_buy, candle.low, candle.high), _ones(size), ~is_buy)
     walk.price[at] = candle.path
@@ -160,7 +162,7 @@ def _way(candle: Candle, at: Ints, size: int, chance: Chance) -> Floats:
     """The middle of the market at each trade, in ticks, inside the candle's range."""
     index = np.arange(size)
     straight = np.interp(index, at, np.array(candle.path, np.float64))
-    noise = np.cumsum(chance.draw("step", size) - 0.5)
+    noise = np.cumsum((chance.draw("step", size) - 0.5) * (chance.draw("move", size) < MOVES))
     noise -= np.interp(index, at, noise[at])
     reach = np.abs(noise).max()
     stray = straight + (noise / reach * WANDER * (candle.high - candle.low) if reach else 0.0)
@@ -191,13 +193,26 @@ def _tilted(weight: Floats, price: Ints, mean: float) -> Floats:
     return weight * (1 + np.clip(tilt, -STEEPEST, STEEPEST) * off)
 
 
-def _sides(way: Floats, is_corner: Bools, buys: int, chance: Chance) -> Bools:
-    """*buys* of the trades that are no corners are bought, sooner where the price is about to rise."""
+def _sides(candle: Candle, way: Floats, weight: Floats, is_corner: Bools, buys: int, chance: Chance) -> Bools:
+    """*buys* of the trades that are no corners are bought: sooner where the price is about to rise, and at such prices
+    that their mean comes near the one that takers paid."""
     ahead = np.append(way[1:], way[-1]) - way
     score = chance.draw("side", len(way)) - 0.25 * np.sign(ahead)
     score[is_corner] = np.inf
     is_buy = np.zeros(len(way), np.bool_)
-    is_buy[np.argsort(score, kind="stable")[:buys]] = True
+    if not buys:
+        return is_buy
+    height = (way - candle.low) / max(candle.high - candle.low, 1)
+    mean, dear, cheap = candle.taken_quote / candle.taken, -STEEPEST_CHOICE, STEEPEST_CHOICE
+    over = weight * (way - mean)
+    for _ in range(CHOICES):
+        slope = (dear + cheap) / 2
+        leaning = score + slope * height
+        if over[leaning <= np.partition(leaning, buys - 1)[buys - 1]].sum() > 0:
+            dear = slope
+        else:
+            cheap = slope
+    is_buy[np.argsort(score + slope * height, kind="stable")[:buys]] = True
     return is_buy
 
 
