@@ -164,18 +164,25 @@ def second_candles(trades: Trades, start_s: int, count: int, last_close: int) ->
 
 
 def roll_up(candles: Candles, open_s: Ints) -> Candles:
-    """Longer candles from shorter ones; *open_s* gives, for each short candle, the opening second of its long one."""
+    """Longer candles from shorter ones; *open_s* gives, for each short candle, the opening second of its long one.
+
+    Idle ones lend their price, the close before, only to long candles that are idle throughout."""
     if not len(candles):
         return EMPTY
     at = np.flatnonzero(np.diff(open_s, prepend=open_s[0] - 1))
     last = np.append(at[1:], len(candles)) - 1
     never = np.iinfo(np.int64).max
+    busy = candles.count > 0
+    first = np.minimum.reduceat(np.where(busy, np.arange(len(candles)), never), at)
+    idle = first == never
+    high = np.maximum.reduceat(np.where(busy, candles.high, 0), at)
+    low = np.minimum.reduceat(np.where(busy, candles.low, never), at)
     first_id = np.minimum.reduceat(np.where(candles.first_id < 0, never, candles.first_id), at)
     return Candles(
         open_s=open_s[at],
-        open=candles.open[at],
-        high=np.maximum.reduceat(candles.high, at),
-        low=np.minimum.reduceat(candles.low, at),
+        open=candles.open[np.where(idle, at, first)],
+        high=np.where(idle, candles.high[at], high),
+        low=np.where(idle, candles.low[at], low),
         close=candles.close[last],
         volume=np.add.reduceat(candles.volume, at),
         quote=np.add.reduceat(candles.quote, at),
@@ -277,9 +284,7 @@ class History:
             if self.stopped:
                 break
             minutes = self._hour(closed)
-            parts.append(
-                minutes.pick(slice(max(0, start_s - closed * HOUR_S) // 60, None)) if closed == hour else minutes
-            )
+            parts.append(minutes.pick(np.flatnonzero(minutes.open_s >= start_s)) if closed == hour else minutes)
         live = self._live_seconds(max(start_s, last_hour * HOUR_S), stop_ms)
         if len(live):
             parts.append(roll_up(live, live.open_s // 60 * 60))

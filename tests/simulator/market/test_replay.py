@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.market.candles import roll_up
+from simulator.market.candles import History, roll_up
 from simulator.market.replay import CANDLES_HEADER, TRADES_HEADER, BadFile, ReplayTape, load_tapes, rebased
 
 ROOT = Path(__file__).parents[3]
@@ -112,6 +112,25 @@ def test_a_looped_tape_begins_again(tmp_path):
     ]  # fmt: skip
     assert tape.last_trade(1_003_050).id == 2
     assert tape.seconds(1001, 1005).close.tolist() == [10_000, 10_100, 10_000, 10_000]
+
+
+def test_a_minute_that_begins_idle_opens_with_its_first_trade(tmp_path):
+    rows = ["959900,90,1,1", "962100,100,1,1", "975000,102,1,0", "1019000,101,1,1", "1140000,103,1,1"]
+    minutes = History(a_tape(tmp_path, TRADES_HEADER, *rows)).klines("1m", 960_000, None, 9, 1_140_999)
+    assert [row[:6] for row in minutes.rows()] == [
+        (960, 10_000, 10_200, 10_000, 10_100, 300_000),
+        (1020, 10_100, 10_100, 10_100, 10_100, 0),
+        (1080, 10_100, 10_100, 10_100, 10_100, 0),
+        (1140, 10_300, 10_300, 10_300, 10_300, 100_000),
+    ]
+
+
+def test_the_hour_in_which_a_tape_begins_is_kept_when_it_has_ended(tmp_path):
+    rows = [f"{3_600_000 + minute * 60_000},{100 + minute},1,1" for minute in (50, 55, 59, 60, 61)]
+    history = History(a_tape(tmp_path, TRADES_HEADER, *rows))
+    assert history.klines("1m", 0, None, 99, 7_261_000).open_s.tolist() == [3600 + 60 * n for n in range(50, 62)]
+    assert history.klines("1m", 3_600_000 + 54 * 60_000, None, 2, 7_261_000).open_s.tolist() == [6840, 6900]
+    assert history.klines("1h", 0, None, 9, 7_261_000).volume.tolist() == [300_000, 200_000]
 
 
 def test_a_tape_moves_in_time_as_a_whole(tmp_path):
