@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,14 @@ class Tape(Protocol):
 
     def seconds(self, start_s: int, end_s: int) -> Candles:
         """One candle for each second from start_s to end_s (exclusive), idle ones included."""
+
+
+@runtime_checkable
+class MinuteTape(Tape, Protocol):
+    """A tape that knows its minutes without looking at every second of them."""
+
+    def minutes(self, start_s: int, end_s: int) -> Candles:
+        """One candle for each minute from start_s to end_s (exclusive, both on a minute), idle ones included."""
 
 
 def join(parts: Sequence[Candles]) -> Candles:
@@ -291,5 +299,7 @@ class History:
         return join(parts)
 
     def _closed_hour(self, hour: int) -> Candles:
+        if isinstance(self.tape, MinuteTape):
+            return self.tape.minutes(hour * HOUR_S, (hour + 1) * HOUR_S)
         seconds = self.tape.seconds(hour * HOUR_S, (hour + 1) * HOUR_S)
         return roll_up(seconds, seconds.open_s // 60 * 60)

@@ -19,6 +19,7 @@ from simulator.market.replay.chance import Chance
 from simulator.market.replay.consistent import MANY, Consistent
 from simulator.market.replay.walk import Candle, path_of, trades_of
 
+MINUTE_MS = 60_000
 KEPT_TRADES = 4_000_000  # of the candles asked for last; 33 bytes each
 KEPT_CANDLES = 4096
 
@@ -38,8 +39,8 @@ class Part(Protocol):
     def last_trade(self, before_ms: int) -> Trade | None:
         """The latest with time < before_ms."""
 
-    def busy_seconds(self, start_s: int, end_s: int) -> Candles:
-        """Candles of those seconds in [start_s, end_s) that have trades."""
+    def busy(self, start_s: int, end_s: int, step_s: int) -> Candles:
+        """Candles of *step_s* seconds each that have trades and open in [start_s, end_s), both multiples of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,9 @@ class TradePart:
         at = int(np.searchsorted(self.trades.time_ms, before_ms))
         return _row(self.trades, at - 1) if at else None
 
-    def busy_seconds(self, start_s: int, end_s: int) -> Candles:
-        """Candles of those seconds in [start_s, end_s) that have trades."""
-        return _busy(self.between(start_s * SECOND_MS, end_s * SECOND_MS))
+    def busy(self, start_s: int, end_s: int, step_s: int) -> Candles:
+        """Candles of *step_s* seconds each that have trades and open in [start_s, end_s), both multiples of it."""
+        return _busy(self.between(start_s * SECOND_MS, end_s * SECOND_MS), step_s)
 
 
 class CandlePart:
@@ -78,8 +79,7 @@ class CandlePart:
         self.candles = candles
         self._symbol = symbol
         self._upto = np.cumsum(candles.count)
-        # One-second candles that are known to be met exactly need no trades to be told.
-        self._is_told = (candles.length_ms == SECOND_MS) & ((candles.count >= MANY) | (candles.low == candles.high))
+        self._is_exact = (candles.count >= MANY) | (candles.low == candles.high)
         kept = max(2, min(KEPT_CANDLES, KEPT_TRADES // int(candles.count.max())))
         self._trades = lru_cache(maxsize=kept)(self._made)
 
@@ -109,14 +109,14 @@ class CandlePart:
             at -= 1
         return None
 
-    def busy_seconds(self, start_s: int, end_s: int) -> Candles:
-        """Candles of those seconds in [start_s, end_s) that have trades."""
+    def busy(self, start_s: int, end_s: int, step_s: int) -> Candles:
+        """Candles of *step_s* seconds each that have trades and open in [start_s, end_s), both multiples of it."""
         first, last = self._touched(start_s * SECOND_MS, end_s * SECOND_MS)
-        told = self._is_told[first:last]
-        if not told.any():
-            return _busy(self.between(start_s * SECOND_MS, end_s * SECOND_MS))
+        step_ms, rows = step_s * SECOND_MS, slice(first, last)
+        fits = (self.candles.length_ms[rows] == step_ms) & (self.candles.open_ms[rows] % step_ms == 0)
+        told = fits & self._is_exact[rows]  # these need no trades to be known
         made = [self._trades(at) for at in (first + np.flatnonzero(~told)).tolist()]
-        rest = _busy(joined(made).between(start_s * SECOND_MS, end_s * SECOND_MS))
+        rest = _busy(joined(made).between(start_s * SECOND_MS, end_s * SECOND_MS), step_s)
         both = join([self._told(first + np.flatnonzero(told)), rest])
         both = both.pick(np.flatnonzero((both.open_s >= start_s) & (both.open_s < end_s)))
         return both.pick(np.argsort(both.open_s, kind="stable"))
@@ -175,14 +175,14 @@ class Recording:
                 return trade._replace(id=trade.id + ids)
         return None
 
-    def busy_seconds(self, start_s: int, end_s: int) -> Candles:
-        """Candles of those seconds in [start_s, end_s) that have trades."""
+    def busy(self, start_s: int, end_s: int, step_s: int) -> Candles:
+        """Candles of *step_s* seconds each that have trades and open in [start_s, end_s), both multiples of it."""
         found = []
         for part, (start, end), ids in zip(self.parts, self._spans, self._ids_before, strict=True):
             if start < end_s * SECOND_MS and start_s * SECOND_MS < end:
-                found.append(_moved(part.busy_seconds(start_s, end_s), 0, ids))
+                found.append(_moved(part.busy(start_s, end_s, step_s), 0, ids))
         both = join(found)
-        return both if len(found) < 2 else roll_up(both, both.open_s)  # two parts may meet within a second
+        return both if len(found) < 2 else roll_up(both, both.open_s)  # two parts may meet within a candle
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,17 +232,29 @@ class ReplayTape:
     def seconds(self, start_s: int, end_s: int) -> Candles:
         """One candle per second inside the tape."""
         start_s, end = max(start_s, self.first_ms(0) // SECOND_MS), self.end_ms()
-        end_s = end_s if end is None else min(end_s, end // SECOND_MS)
+        return self._candles(start_s, end_s if end is None else min(end_s, end // SECOND_MS), 1)
+
+    def minutes(self, start_s: int, end_s: int) -> Candles:
+        """One candle per minute inside the tape; *start_s* and *end_s* are on a minute."""
+        start_s, end = max(start_s, self.first_ms(0) // MINUTE_MS * 60), self.end_ms()
+        return self._candles(start_s, end_s if end is None else min(end_s, -(-end // MINUTE_MS) * 60), 60)
+
+    def _candles(self, start_s: int, end_s: int, step_s: int) -> Candles:
         if end_s <= start_s:
             return EMPTY
         found = []
         for number in self._rounds(start_s * SECOND_MS, end_s * SECOND_MS):
             move, ids = self._moved(number)
-            inside = (start_s * SECOND_MS - move) // SECOND_MS, (end_s * SECOND_MS - move) // SECOND_MS
-            found.append(_moved(self.recording.busy_seconds(*inside), move // SECOND_MS, ids))
-        busy = join(found)
+            inside = start_s - move // SECOND_MS, end_s - move // SECOND_MS
+            if move % (step_s * SECOND_MS):  # what was recorded as one candle belongs to two now
+                busy = _rolled(_moved(self.recording.busy(*inside, 1), move // SECOND_MS, ids), step_s)
+            else:
+                busy = _moved(self.recording.busy(*inside, step_s), move // SECOND_MS, ids)
+            found.append(busy)
+        both = join(found)
+        both = _rolled(both, step_s) if len(found) > 1 else both
         before = self.last_trade(start_s * SECOND_MS)
-        return with_idle(busy, start_s, end_s - start_s, before.price if before else int(busy.open[0]))
+        return with_idle(both, start_s, end_s, step_s, before.price if before else int(both.open[0]))
 
     def _rounds(self, start_ms: int, end_ms: int) -> range:
         if self.span_ms is None:
@@ -255,9 +267,11 @@ class ReplayTape:
         return self.shift_ms + number * (self.span_ms or 0), number * self.recording.count
 
 
-def with_idle(busy: Candles, start_s: int, count: int, last_close: int) -> Candles:
-    """*count* candles from *start_s*: those of *busy*, and between them such without trades at the close before."""
-    at = busy.open_s - start_s
+def with_idle(busy: Candles, start_s: int, end_s: int, step_s: int, last_close: int) -> Candles:
+    """All candles of *step_s* seconds that open in [start_s, end_s): *busy*, and between them such without trades at
+    the close before, which is *last_close* at first."""
+    count = (end_s - start_s) // step_s
+    at = (busy.open_s - start_s) // step_s
     filled = np.zeros(count, np.int64)
     filled[at] = np.arange(1, len(busy) + 1)
     filled = np.maximum.accumulate(filled)
@@ -270,7 +284,7 @@ def with_idle(busy: Candles, start_s: int, count: int, last_close: int) -> Candl
 
     nothing, never = np.zeros(count, np.int64), np.full(count, -1, np.int64)
     return Candles(
-        open_s=start_s + np.arange(count, dtype=np.int64),
+        open_s=start_s + step_s * np.arange(count, dtype=np.int64),
         open=spread(busy.open, close),
         high=spread(busy.high, close),
         low=spread(busy.low, close),
@@ -285,13 +299,18 @@ def with_idle(busy: Candles, start_s: int, count: int, last_close: int) -> Candl
     )
 
 
-def _busy(trades: Trades) -> Candles:
-    """Candles of the seconds that have trades."""
+def _busy(trades: Trades, step_s: int) -> Candles:
+    """Candles of *step_s* seconds that have trades."""
     if not len(trades.id):
         return EMPTY
     first, last = int(trades.time_ms[0]) // SECOND_MS, int(trades.time_ms[-1]) // SECOND_MS
     candles = second_candles(trades, first, last + 1 - first, 0)
-    return candles.pick(np.flatnonzero(candles.count))
+    candles = candles.pick(np.flatnonzero(candles.count))
+    return candles if step_s == 1 else _rolled(candles, step_s)
+
+
+def _rolled(busy: Candles, step_s: int) -> Candles:
+    return roll_up(busy, busy.open_s // step_s * step_s)
 
 
 def _moved(candles: Candles, seconds: int, ids: int) -> Candles:

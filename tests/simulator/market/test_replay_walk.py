@@ -33,9 +33,9 @@ def a_candle(prices: list[int], lots: list[int], makers: list[bool]) -> dict[str
     }
 
 
-def a_part(*candles: dict[str, int], length_s: int = 60) -> CandlePart:
+def a_part(*candles: dict[str, int], length_s: int = 60, open_s: int = OPEN_S) -> CandlePart:
     columns = {name: np.array([candle[name] for candle in candles], np.int64) for name in candles[0]}
-    opens = (OPEN_S + length_s * np.arange(len(candles), dtype=np.int64)) * 1000
+    opens = (open_s + length_s * np.arange(len(candles), dtype=np.int64)) * 1000
     length = np.full(len(candles), length_s * 1000, np.int64)
     return CandlePart("BTCUSDT", made_consistent(Recorded(opens, length, **columns)))
 
@@ -176,6 +176,27 @@ def test_seconds_that_are_told_are_those_that_are_traded():
     made = second_candles(part.between(0, 10**15), OPEN_S, len(candles), 0)
     assert told.rows() == made.rows()
     assert told.count.tolist() == [3, 40, 1, 12, 7, 9]
+
+
+@pytest.mark.parametrize("shift_s", [0, 120, 7])
+@pytest.mark.parametrize("span_s", [None, 300, 303])
+def test_minutes_are_what_their_seconds_add_up_to(shift_s, span_s):
+    chance = np.random.default_rng(2)
+    parts, at = [], OPEN_S // 60 * 60
+    for length_s, counts in ((60, (30, 3, 1)), (1, (9, 20)), (60, (8,)), (300, (40,))):
+        candles = []
+        for count in counts:
+            prices = (10_000 + chance.integers(-50, 60, count)).tolist()
+            lots, makers = chance.integers(1, 90, count).tolist(), (chance.random(count) < 0.5).tolist()
+            candles.append(a_candle(prices, lots, makers))
+        parts.append(a_part(*candles, length_s=length_s, open_s=at))
+        at += 60 * len(counts)
+    tape = ReplayTape(SYMBOLS["BTCUSDT"], Recording(parts), span_s and (span_s + 600) * 1000, shift_s * 1000)
+    start = tape.first_ms(0) // 60_000 * 60
+
+    for begin, end in ((start - 120, start + 180), (start + 60, start + 1800), (start + 600, start + 660)):
+        seconds = tape.seconds(begin, end)
+        assert tape.minutes(begin, end).rows() == roll_up(seconds, seconds.open_s // 60 * 60).rows()
 
 
 def test_impossible_demands_on_a_few_trades_are_refused():
