@@ -125,7 +125,7 @@ def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
             with gzip.open(path) as file:
                 yield file
         elif path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive, archive.open(_member(path, archive)) as file:
+            with zipfile.ZipFile(path) as archive, _unpacked(path, archive) as file:
                 yield file
         else:
             with path.open("rb") as file:
@@ -136,11 +136,14 @@ def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
         raise BadFile(f"{path}: {error.strerror or error}: give the path of a file that can be read.") from None
 
 
-def _member(path: Path, archive: zipfile.ZipFile) -> str:
+def _unpacked(path: Path, archive: zipfile.ZipFile) -> IO[bytes]:
     names = [name for name in archive.namelist() if name.endswith(".csv") and not name.startswith("__")]
     if len(names) != 1:
         raise BadFile(f"{path.name} holds {len(names)} CSV files: give an archive with exactly one.")
-    return names[0]
+    try:
+        return archive.open(names[0])
+    except RuntimeError as error:  # encrypted, or packed in a way that is not known here
+        raise BadFile(f"{path.name} cannot be unpacked ({error}): give a plain zip file or the CSV itself.") from None
 
 
 def _readable(path: Path, read: Callable[[], bytes]) -> bytes:

@@ -21,6 +21,7 @@ from simulator.market.replay.files import BadFile, Batch
 from simulator.market.replay.numbers import PLACES, Texts
 
 BATCH_ROWS = 100_000
+BROKEN = (ValueError, TypeError, LookupError, NotImplementedError)  # what pyarrow's own exceptions derive from
 
 
 class ParquetFile:
@@ -34,7 +35,7 @@ class ParquetFile:
             there = set(self._file.schema_arrow.names)
         except OSError as error:
             raise BadFile(f"{path}: {error.strerror or error}: give the path of a file that can be read.") from None
-        except ValueError:
+        except BROKEN:
             raise BadFile(f"{path.name} is not a whole Parquet file: write or fetch it again.") from None
         found = next((names for names in forms if there.issuperset(names)), None)
         if found is None:
@@ -54,7 +55,7 @@ class ParquetFile:
                 if part.num_rows:
                     yield Batch(first, [_texts(part.column(name).to_pylist()) for name in self.names])
                     first += part.num_rows
-        except (OSError, ValueError):
+        except (OSError, *BROKEN):
             raise BadFile(f"{self.path.name} is damaged after row {first}: write or fetch it again.") from None
 
     def text(self, row: int, column: int) -> str:

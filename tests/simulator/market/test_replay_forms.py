@@ -185,6 +185,11 @@ def test_an_archive_that_is_none_is_refused(tmp_path):
     broken.write_bytes(whole.replace(whole[60:90], bytes(30)))
     with pytest.raises(BadFile, match=r"BTCUSDT-trades-a\.zip is not a whole zip file"):
         load_tapes([broken], False)
+    locked = bytearray(whole)
+    locked[locked.index(b"PK\x01\x02") + 8] |= 1  # the flag in the directory that says "encrypted"
+    broken.write_bytes(locked)
+    with pytest.raises(BadFile, match=r"BTCUSDT-trades-a\.zip cannot be unpacked"):
+        load_tapes([broken], False)
     with zipfile.ZipFile(broken, "w") as archive:
         archive.writestr("README", "")
     with pytest.raises(BadFile, match="holds 0 CSV files"):
