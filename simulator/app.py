@@ -74,8 +74,8 @@ class Options:
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Replay a CSV (.gz) of trades or candles, named SYMBOL-…; may be given several times. "
-    "Without it, a market is generated.",
+    help="Replay trades or candles: a CSV (.gz), a Parquet file or an archive of Binance's (.zip), named SYMBOL-…, or "
+    "a folder of them; may be given several times. Without it, a market is generated.",
 )
 @click.option("--rebase", is_flag=True, help="Move the replay to now: its beginning is traded at this moment.")
 @click.option("--loop", is_flag=True, help="Start the replay over at its end; else the market halts there.")
