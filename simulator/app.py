@@ -178,7 +178,12 @@ async def _serve(options: Options) -> int:
     if play is not None:
         play.rejoin()
     app = web.Application(client_max_size=1 << 20, middlewares=[_without_disk, turned_away(faults, venue.wall)])
-    control = Control(venue, faults, lambda: streams.connected() + ws_api.connected())
+
+    def keep_clock() -> None:
+        if store is not None:
+            store.save_anchor(market.name, venue.clock.wall_ms, venue.clock.market_ms)
+
+    control = Control(venue, faults, lambda: streams.connected() + ws_api.connected(), keep_clock)
     connected = {"streams": streams.connected, "API": ws_api.connected}
     app.add_routes(control.routes() + Page(venue, faults, recent, control, market.about, connected).routes())
     for path in ("/ws", "/ws/{name:.*}", "/stream"):

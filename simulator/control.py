@@ -7,23 +7,21 @@ it breaks things. Errors are ``{"error": sentence}`` with 422, or 404 for an unk
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import string
 from collections.abc import Callable
 
 from aiohttp import web
 
-from simulator.core.orders import AccountOpened
-from simulator.core.rules import ApiError, parse_atoms
-from simulator.doors.signing import HMAC, parse_public_key
+from simulator.doors.signing import HMAC
 from simulator.faults import BadFault, Faults, kinds_table
+from simulator.scenario.accounts import read_account
+from simulator.scenario.document import BadScenario, Node
 from simulator.venue import Venue
 from simulator.witness.ledger import ledger
 
 _ALPHABET = string.ascii_letters + string.digits
-_ASSET = re.compile(r"^[A-Z0-9]{1,20}$")
-MAX_DEPOSIT_DIGITS = 15
+MAX_MOVE_MS = 7 * 86_400_000
 
 
 class Refused(Exception):
@@ -33,7 +31,11 @@ class Refused(Exception):
 class Control:
     """Handlers of ``/sim``."""
 
-    def __init__(self, venue: Venue, faults: Faults, connected: Callable[[], int]) -> None:
+    def __init__(
+        self, venue: Venue, faults: Faults, connected: Callable[[], int], moved: Callable[[], None]
+    ) -> None:
+        """*connected* counts the open websockets; *moved* is told when somebody moved the clock."""
+        self._moved = moved
         self._venue = venue
         self._faults = faults
         self._connected = connected
@@ -43,6 +45,7 @@ class Control:
         return [
             web.get("/sim", self.index),
             web.get("/sim/clock", self.clock),
+            web.post("/sim/clock", self.move_clock),
             web.post("/sim/accounts", self.open_account),
             web.get("/sim/ledger", self.ledger),
             web.post("/sim/faults", self.add_fault),
@@ -75,24 +78,32 @@ class Control:
             }
         )
 
-    async def open_account(self, request: web.Request) -> web.Response:
-        """``{balances: {asset: amount}, name?, public_key?}`` → 201 with the key, and the secret unless a public key
-        (PEM, Ed25519 or RSA) came along."""
+    async def move_clock(self, request: web.Request) -> web.Response:
+        """``{advance_ms}``: move a market that stands still (``--speed 0``) on; answers both clocks."""
         try:
-            body = await _body(request, {"balances", "name", "public_key"})
-            name = body.get("name", "")
-            if not isinstance(name, str) or len(name) > 100:
-                raise Refused("name must be a text of at most 100 characters.")
-            deposits = _deposits(body.get("balances"))
-            pem, kind = _public_key(body.get("public_key"))
-        except Refused as error:
+            by_ms = Node("the body", "", await _body(request)).fields("advance_ms")["advance_ms"].whole(1, MAX_MOVE_MS)
+            if self._venue.clock.speed:
+                raise Refused("The market moves by itself: only one that was started with --speed 0 is moved by hand.")
+        except (Refused, BadScenario) as error:
             return _refused(error)
-        api_key = _random_key()
-        api_secret = pem or _random_key()
-        self._venue.open_account(AccountOpened(api_key, api_secret, name, 0, 0, deposits, kind))
-        if pem is not None:
-            return web.json_response({"api_key": api_key}, status=201)
-        return web.json_response({"api_key": api_key, "api_secret": api_secret}, status=201)
+        self._venue.move_clock(by_ms)
+        self._moved()
+        return await self.clock(request)
+
+    async def open_account(self, request: web.Request) -> web.Response:
+        """``{balances: {asset: amount}, name?, …}`` → 201 with the key, and the secret unless a public key came along.
+        What else may be given is said in ``scenario/accounts.py``."""
+        try:
+            opened = read_account(Node("the body", "", await _body(request)), lambda use: _random_key())
+            if opened.api_key in self._venue.exchange.accounts:
+                raise Refused("api_key is that of another account: give a new one, or none.")
+        except (Refused, BadScenario) as error:
+            return _refused(error)
+        self._venue.open_account(opened)
+        answer = {"api_key": opened.api_key}
+        if opened.key_kind == HMAC:
+            answer["api_secret"] = opened.api_secret
+        return web.json_response(answer, status=201)
 
     async def ledger(self, request: web.Request) -> web.Response:
         """Everything that ever happened in one account or all."""
@@ -105,7 +116,7 @@ class Control:
     async def add_fault(self, request: web.Request) -> web.Response:
         """Switch a fault on; some are done at once and are not listed then."""
         try:
-            body = await _body(request, None)
+            body = await _body(request)
             fault = self._faults.add(body, self._venue.wall())
         except (Refused, BadFault) as error:
             return _refused(error)
@@ -131,56 +142,14 @@ class Control:
         return web.json_response({"faults": self._faults.listed(self._venue.wall())})
 
 
-async def _body(request: web.Request, known: set[str] | None) -> dict[str, object]:
+async def _body(request: web.Request) -> dict[str, object]:
     try:
         body = json.loads(await request.read())
     except (ValueError, RecursionError, web.RequestPayloadError):
         body = None
     if not isinstance(body, dict):
         raise Refused("The body must be a JSON object.")
-    unknown = set(body) - known if known is not None else set()
-    if unknown:
-        raise Refused(f"Unknown {', '.join(sorted(unknown))}: send {', '.join(sorted(known or ()))}.")
     return body
-
-
-def _public_key(pem: object) -> tuple[str | None, str]:
-    """The key as sent and its kind; ``None`` and HMAC without one."""
-    if pem is None:
-        return None, HMAC
-    if not isinstance(pem, str):
-        raise Refused("public_key must be a text in PEM.")
-    try:
-        return pem, parse_public_key(pem)
-    except ValueError as error:
-        raise Refused(str(error)) from None
-
-
-def _deposits(balances: object) -> dict[str, int]:
-    if not isinstance(balances, dict) or not balances:
-        raise Refused('balances must be an object such as {"USDT": "10000"}.')
-    return {_asset(asset): _amount(asset, amount) for asset, amount in balances.items()}
-
-
-def _asset(asset: str) -> str:
-    if not _ASSET.match(asset):
-        raise Refused(f"{asset!r} is not an asset: use up to 20 capitals and digits, such as USDT.")
-    return asset
-
-
-def _amount(asset: str, amount: object) -> int:
-    try:
-        if isinstance(amount, bool) or not isinstance(amount, str | int | float):
-            raise ValueError
-        text = amount if isinstance(amount, str) else f"{amount:.8f}" if isinstance(amount, float) else str(amount)
-        if len(text.partition(".")[0]) > MAX_DEPOSIT_DIGITS:
-            raise ValueError
-        return parse_atoms(asset, text)
-    except (ValueError, ApiError):
-        raise Refused(
-            f"The amount of {asset} is {amount!r}: send a decimal text of at most {MAX_DEPOSIT_DIGITS} digits and 8 "
-            'places, such as "250.5".'
-        ) from None
 
 
 def _refused(error: Exception) -> web.Response:

@@ -23,6 +23,7 @@ from simulator.doors.limits import Limits
 from simulator.market.clock import wall_ms
 
 MAX_MESSAGE_BYTES = 1 << 16
+MAX_READ_BYTES = 1 << 20  # a message too long is read up to here, for a client that is still sending misses the reason
 MAX_WAITING_BYTES = 1 << 20  # what is kept for a client that reads too slowly
 CLOSE_WITHIN_S = 0.5  # how long a client may take to say goodbye
 UNITS = ("MILLISECOND", "MICROSECOND")
@@ -70,7 +71,7 @@ class Connection:
         self.address = request.remote or ""
         self._terms = terms or Terms()
         self._request = request
-        self._socket = web.WebSocketResponse(autoping=False, max_msg_size=MAX_MESSAGE_BYTES, compress=False)
+        self._socket = web.WebSocketResponse(autoping=False, max_msg_size=MAX_READ_BYTES, compress=False)
         self._transport: asyncio.Transport | None = None
         self._end: asyncio.Timeout | None = None
         self._unanswered: list[bytes] = []
@@ -123,7 +124,10 @@ class Connection:
             if self._is_flooding():
                 await self.close(WSCloseCode.POLICY_VIOLATION, "Too many requests")
             elif message.type is WSMsgType.TEXT:
-                on_text(message.data)
+                if len(message.data.encode()) > MAX_MESSAGE_BYTES:
+                    await self.close(WSCloseCode.MESSAGE_TOO_BIG, f"Messages have at most {MAX_MESSAGE_BYTES} bytes")
+                else:
+                    on_text(message.data)
             elif message.type is WSMsgType.PING:
                 self._write(_frame(WSMsgType.PONG, message.data))
             elif message.type is WSMsgType.PONG and message.data in self._unanswered:

@@ -95,7 +95,7 @@ class Faults:
     def begin(self, fault: Fault, clock: str, now_ms: int, lasting_s: float | None = None) -> Active:
         """Switch *fault* on, for *lasting_s* of *clock* if that is not its own time. Raises `BadFault`."""
         seconds = fault.lasting_s if lasting_s is None else lasting_s
-        until_ms = None if seconds is None else now_ms + math.ceil(seconds * 1000)
+        until_ms = None if seconds is None else now_ms + round(seconds * 1000)
         self._given += 1
         active = Active(self._given, fault, clock, self._speed, until_ms, fault.strikes)
         if self._plant is not None:

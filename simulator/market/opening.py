@@ -47,9 +47,9 @@ def open_market(
     where it shows the time of day. Raises ``BadFile``."""
     if replay:
         return _replayed(now_ms, anchors, replay, rebase, loop, speed, seed, history_s, start_delay_s)
-    about = name = f"generated market, seed {seed}"
-    if start_ms is not None:
-        name += f", start {start_ms}"
+    about = f"generated market, seed {seed}"
+    name = about if start_ms is None else f"{about}, start {start_ms}"
+    name += f", speed {speed:g}"
     clock = MarketClock(now_ms, now_ms if start_ms is None else start_ms, speed)
     if speed != 1 or start_ms is not None or keeps_start:
         clock = _anchored(clock, name, anchors)
@@ -69,7 +69,7 @@ def _replayed(
 ) -> Market:  # fmt: skip
     replays = load_tapes(replay, loop)
     about = "replay of " + ", ".join(path.name for path in replay)
-    name = f"{about}, rebase {rebase}, loop {loop}"
+    name = f"{about}, rebase {rebase}, loop {loop}, speed {speed:g}"
     head_ms = min(tape.first_ms(0) for tape in replays.values()) + history_s * 1000
     begin_ms = now_ms // 1000 * 1000 if rebase else head_ms
     clock = _anchored(MarketClock(now_ms + int(start_delay_s * 1000), begin_ms, speed), name, anchors)
@@ -87,7 +87,6 @@ def _anchored(clock: MarketClock, market: str, anchors: Anchors | None) -> Marke
     """The clock that an earlier process hung up for the same market, else *clock*, hung up for later ones."""
     if anchors is None:
         return clock
-    market = f"{market}, speed {clock.speed:g}"
     saved = anchors.load_anchor(market)
     if saved is not None:
         return MarketClock(*saved, clock.speed)

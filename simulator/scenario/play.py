@@ -19,7 +19,7 @@ from simulator.doors.params import Params
 from simulator.faults.kinds import Act
 from simulator.faults.rules import BadFault
 from simulator.faults.switchboard import MARKET, Faults
-from simulator.scenario.script import Script, ScriptedAccount
+from simulator.scenario.script import Script
 from simulator.scenario.timeline import Begin, CallStep, End, OpenAccount, Timeline
 from simulator.store import Moment
 from simulator.venue import STEP, Venue
@@ -91,16 +91,9 @@ class Play:
             return at_ms <= moment.time_ms
         return self.done < moment.number
 
-    def _open(self, venue: Venue, account: ScriptedAccount) -> None:
-        if account.api_key in venue.exchange.accounts:
-            return
-        venue.open_account(
-            AccountOpened(
-                account.api_key, account.api_secret, account.name, 0, 0, account.balances,
-                can_trade=account.can_trade, maker_ppm=account.maker_ppm, taker_ppm=account.taker_ppm,
-                pays_in_bnb=account.pays_in_bnb,
-            )
-        )  # fmt: skip
+    def _open(self, venue: Venue, account: AccountOpened) -> None:
+        if account.api_key not in venue.exchange.accounts:
+            venue.open_account(account)
 
     def _begin(self, step: Begin, now_ms: int) -> None:
         left_s = None if step.end_ms is None else (step.end_ms - now_ms) / 1000

@@ -7,18 +7,18 @@ market makes of an order is known only then.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from simulator.api.endpoints import ENDPOINTS
-from simulator.core.rules import ATOM_DIGITS
+from simulator.core.orders import AccountOpened
 from simulator.doors.params import SIGNING
 from simulator.faults.kinds import KINDS, Fault, described
 from simulator.faults.rules import BadFault, decimal_text
+from simulator.scenario.accounts import ACCOUNT_FIELDS, read_account
 from simulator.scenario.document import BadScenario, Node, load_document
 
 OPERATIONS = {
@@ -31,8 +31,6 @@ OPERATIONS = {
 }
 LONGEST_S = 10 * 366 * 86_400
 MAX_TIMES = 1_000_000
-_ASSET = re.compile(r"[A-Z0-9]{1,20}")
-_KEY = re.compile(r"[A-Za-z0-9]{64}")
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -43,20 +41,6 @@ class When:
     at_ms: int
     every_ms: int = 0
     times: int | None = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScriptedAccount:
-    """An account to open at the start. Balances in atoms; fees in millionths, -1: the symbol's own."""
-
-    name: str
-    api_key: str
-    api_secret: str
-    balances: dict[str, int]
-    maker_ppm: int = -1
-    taker_ppm: int = -1
-    can_trade: bool = True
-    pays_in_bnb: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +68,7 @@ class Script:
     """A whole scenario, starting at *start_ms* of market time."""
 
     start_ms: int
-    accounts: tuple[ScriptedAccount, ...]
+    accounts: tuple[AccountOpened, ...]
     faults: tuple[ScriptedFault, ...]
     orders: tuple[ScriptedOrder, ...]
 
@@ -93,7 +77,10 @@ def read_script(path: Path, start_ms: int, seed: int, symbols: Collection[str]) 
     """The scenario in *path*. *seed* and an account's name give its keys; *symbols* are those listed. Raises
     `BadScenario`."""
     fields = load_document(path).fields("", "accounts faults orders")
-    accounts = [_account(node, seed) for node in fields["accounts"].items()] if "accounts" in fields else []
+    accounts = []
+    for node in fields["accounts"].items() if "accounts" in fields else ():
+        name = node.fields("name balances", ACCOUNT_FIELDS)["name"].text("a name of 1 to 100 characters")
+        accounts.append(read_account(node, partial(derived_key, seed, name)))
     keys: dict[str, str] = {}
     for number, account in enumerate(accounts):
         if account.name in keys or account.api_key in keys.values():
@@ -118,48 +105,6 @@ def derived_key(seed: int, name: str, use: str) -> str:
         number, place = divmod(number, len(_ALPHABET))
         letters.append(_ALPHABET[place])
     return "".join(letters)
-
-
-def _account(node: Node, seed: int) -> ScriptedAccount:
-    fields = node.fields("name balances", "api_key api_secret fees can_trade pays_in_bnb")
-    name = fields["name"].text("a name of 1 to 100 characters")
-    keys = {
-        use: _key(fields[use]) if use in fields else derived_key(seed, name, use) for use in ("api_key", "api_secret")
-    }
-    fees = fields["fees"].fields("", "maker taker") if "fees" in fields else {}
-    return ScriptedAccount(
-        name=name,
-        api_key=keys["api_key"],
-        api_secret=keys["api_secret"],
-        balances=_balances(fields["balances"]),
-        maker_ppm=_ppm(fees["maker"]) if "maker" in fees else -1,
-        taker_ppm=_ppm(fees["taker"]) if "taker" in fees else -1,
-        can_trade=fields["can_trade"].flag() if "can_trade" in fields else True,
-        pays_in_bnb=fields["pays_in_bnb"].flag() if "pays_in_bnb" in fields else False,
-    )
-
-
-def _key(node: Node) -> str:
-    key = node.text("64 letters and digits")
-    if not _KEY.fullmatch(key):
-        node.refuse("give 64 letters and digits")
-    return key
-
-
-def _balances(node: Node) -> dict[str, int]:
-    found = {}
-    for asset, amount in node.mapping('assets with amounts, such as {USDT: "10000"}').items():
-        if not _ASSET.fullmatch(asset):
-            amount.refuse(f"{asset!r} is not an asset; use up to 20 capitals and digits, such as USDT")
-        found[asset] = int(Decimal(amount.decimal()).scaleb(ATOM_DIGITS))
-    return found
-
-
-def _ppm(node: Node) -> int:
-    ppm = Decimal(node.decimal()).scaleb(6)
-    if ppm != int(ppm) or ppm >= 1_000_000:
-        node.refuse('give a fraction below 1 of at most 6 places, such as "0.001"')
-    return int(ppm)
 
 
 class _Steps:

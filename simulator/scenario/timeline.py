@@ -10,7 +10,8 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from simulator.scenario.script import Script, ScriptedAccount, ScriptedFault, ScriptedOrder, When
+from simulator.core.orders import AccountOpened
+from simulator.scenario.script import Script, ScriptedFault, ScriptedOrder, When
 
 NEVER = 1 << 62
 _END, _OPEN, _BEGIN, _CALL = range(4)
@@ -21,7 +22,7 @@ class OpenAccount:
     """An account is opened."""
 
     at_ms: int
-    account: ScriptedAccount
+    account: AccountOpened
 
 
 @dataclass(frozen=True, slots=True)

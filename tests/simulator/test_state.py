@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,8 @@ def test_what_was_acknowledged_is_there_after_a_kill(start, tmp_path):
     customer.simulator = again
     (account,) = again.sim("GET", f"ledger?api_key={customer.api_key}").json["accounts"]
     assert set(acknowledged) <= {order["order_id"] for order in account["orders"]}
-    assert [fill["client_order_id"] for fill in account["fills"]] == ["bought"]
+    assert {fill["client_order_id"] for fill in account["fills"]} == {"bought"}
+    assert sum(Decimal(fill["qty"]) for fill in account["fills"]) == Decimal("0.01")
     assert customer.call("GET", "order", symbol="BTCUSDT", orderId=bought["orderId"]).json["status"] == "FILLED"
     later = customer.order(quantity="0.001", price="40000").json
     assert later["orderId"] > max(acknowledged)

@@ -262,7 +262,7 @@ def test_who_meets_himself_loses_the_resting_order_by_default(still, customer):
 
 def test_an_account_may_have_fees_of_its_own_and_pay_them_in_bnb(still):
     reply = still.sim(
-        "POST", "accounts", {"balances": {"USDT": "1000", "BNB": "1"}, "fees_in_bnb": True, "taker_fee": "0.0005"}
+        "POST", "accounts", {"balances": {"USDT": "1000", "BNB": "1"}, "pays_in_bnb": True, "fees": {"taker": "0.0005"}}
     ).json
     from tests.simulator.conftest import Customer
 

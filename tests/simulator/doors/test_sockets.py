@@ -331,7 +331,9 @@ class TestAnySocket:
     def test_what_is_too_long_is_refused(self, simulator, path):
         async def scenario() -> None:
             async with websockets.connect(simulator.ws + path) as client:
-                await client.send("x" * 70_000)
+                await client.send("é" * 32_768)  # 64 KiB
+                assert "code" in await client.recv()
+                await client.send("é" * 32_768 + "x")
                 assert (await end_of(client))[0] == 1009
 
         run(scenario)
@@ -371,6 +373,24 @@ class TestAnySocket:
 
     def test_a_get_that_is_no_handshake_is_a_bad_request(self, simulator, path):
         assert simulator.get(path).status == 400
+
+
+@pytest.mark.parametrize(("path", "code"), [("/ws", 1008), ("/stream", 1008), ("/ws-api/v3", 1000)])
+def test_market_streams_take_five_messages_a_second(start, path, code):
+    simulator = start()
+
+    async def scenario() -> None:
+        async with websockets.connect(simulator.ws + path) as client:
+            for number in range(6):
+                await client.send(json.dumps({"id": number, "method": "LIST_SUBSCRIPTIONS"}))
+            for number in range(5):
+                assert json.loads(await client.recv())["id"] == number
+            if code == 1000:
+                assert json.loads(await client.recv())["id"] == 5
+                await client.close()
+            assert (await end_of(client))[0] == code
+
+    run(scenario)
 
 
 def test_hundreds_of_clients_come_and_go_without_a_trace():

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 LISTEN, STOP = "userDataStream.subscribe.signature", "userDataStream.unsubscribe"
 ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001"}
@@ -153,6 +155,38 @@ def test_a_url_that_asks_for_too_much_is_refused(simulator, query):
     reply = simulator.get("/ws-api/v3" + query)
     assert reply.status == 400
     assert reply.code < -1000
+
+
+METHODS = (
+    "ping", "v3/time", "exchangeInfo", "klines", "ticker.price", "ticker.book", "account.status", "order.place",
+    "order.cancel", "order.cancelReplace", "orderList.place.oco", "myTrades", "session.logon", "session.status", LISTEN,
+    STOP,
+)  # fmt: skip
+NAMES = ("symbol", "symbols", "apiKey", "timestamp", "signature", "recvWindow", "limit", "subscriptionId", "interval")
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.just("BTCUSDT"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+REQUESTS = st.fixed_dictionaries(
+    {"method": st.sampled_from(METHODS) | VALUES},
+    optional={"id": VALUES, "params": st.dictionaries(st.sampled_from(NAMES) | st.text(), VALUES) | VALUES},
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(REQUESTS.map(json.dumps) | st.text(), max_size=20))
+def test_whatever_is_sent_is_answered_and_nothing_breaks(simulator, texts):
+    async def scenario() -> None:
+        async with connect(simulator) as socket:
+            for text in texts:
+                await socket.send(text)
+            answers = [await receive(socket) for _ in texts]
+            assert all(answer["status"] == 200 or 400 <= answer["status"] < 500 for answer in answers)
+            assert all(("result" in answer) != ("error" in answer) for answer in answers)
+            assert (await ask(socket, "ping"))["status"] == 200
+
+    run(scenario)
 
 
 def test_requests_are_answered_however_many_are_sent_at_once(simulator):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from simulator.core.exchange import Exchange
@@ -38,18 +40,18 @@ faults:
 class Stage:
     """A market on a clock that is moved by hand, with a scenario on it."""
 
-    def __init__(self, tmp_path, text: str, state=None, wall_ms: int = 0) -> None:
+    def __init__(self, tmp_path, text: str, state=None, wall_ms: int = 0, symbols=SYMBOL) -> None:
         path = tmp_path / "run.yaml"
         path.write_text(text)
         self.wall_ms = wall_ms
         self.said: list[str] = []
         self.faults = Faults()
         self.store = Store(state) if state is not None else None
-        self.play = Play(read_script(path, START, 7, SYMBOL), self.faults, self.said.append)
-        tapes = {name: GeneratedTape(rules, 7) for name, rules in SYMBOL.items()}
+        self.play = Play(read_script(path, START, 7, symbols), self.faults, self.said.append)
+        tapes = {name: GeneratedTape(rules, 7) for name, rules in symbols.items()}
         clock = MarketClock(0, START, 1)
         self.venue = Venue(
-            Exchange(SYMBOL, 7), tapes, clock, self.store, wall=lambda: self.wall_ms, schedule=self.play
+            Exchange(symbols, 7), tapes, clock, self.store, wall=lambda: self.wall_ms, schedule=self.play
         )  # fmt: skip
         self.faults.install(Hand(self.venue), self.venue.now_ms, {})
         self.play.rejoin()
@@ -198,3 +200,17 @@ def test_faults_that_were_on_go_on_after_a_restart_with_what_is_left(stage, tmp_
     assert second.venue.exchange.statuses["BTCUSDT"] == "TRADING"
     assert second.on() == [("drop", None)]
     second.store.close()
+
+
+def test_the_example_plays_without_a_refusal(stage):
+    example = (Path(__file__).parents[3] / "simulator" / "scenario" / "example.yaml").read_text()
+    run = stage(example, symbols={name: SYMBOLS[name] for name in ("BTCUSDT", "ETHUSDT")})
+    run.move(35)
+    assert [kind for kind, _ in run.on()] == ["lose_ack", "halt"]
+    run.move(25)
+
+    maker, taker = run.ledger()["accounts"]
+    assert run.said == []
+    assert [order["status"] for order in maker["orders"]] == ["CANCELED"]
+    assert [order["status"] for order in taker["orders"]] == ["FILLED"] * 10
+    assert [moved["amount"] for moved in taker["transfers"]] == ["-0.50000000"]

@@ -40,7 +40,7 @@ orders:
   - {at: 2, every: 1, account: maker, cancel: {symbol: BTCUSDT, origClientOrderId: order-0-0}}
 """)
     maker, taker = script.accounts
-    assert (maker.balances, maker.maker_ppm, maker.taker_ppm) == ({"USDT": 10**12, "BTC": 5 * 10**7}, 0, 750)
+    assert (maker.deposits, maker.maker_ppm, maker.taker_ppm) == ({"USDT": 10**12, "BTC": 5 * 10**7}, 0, 750)
     assert (taker.pays_in_bnb, taker.can_trade, taker.maker_ppm) == (True, False, -1)
     silence, balance = script.faults
     assert (silence.when, silence.fault) == (When(START + 10_000), Silence(stream="kline_1s", seconds=5.0))
