@@ -6,6 +6,8 @@ changes nothing. The time comes with each call and is market time in millisecond
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from simulator.core.exchange import Exchange, paid_asset
 from simulator.core.filters import changed, check_band, check_notional, check_price, check_qty
 from simulator.core.matching import BUY, MARKET, touch_after
@@ -297,8 +299,11 @@ def _working(exchange: Exchange, rules: SymbolRules, ask: Request, price: int, n
     if price:
         locked = _needed(rules, ask.side, price, qty)
         _check_funds(exchange, ask, rules, locked)
+        _set_aside(taking, locked)
         take(exchange, taking, all_or_nothing=ask.tif == "FOK")
     else:
+        if ask.side != BUY:
+            _set_aside(taking, (qty or _sold(exchange, taking)) * rules.lot_atoms)
         take(exchange, taking, all_or_nothing=False)
         if ask.qty is None:
             qty = taking.filled + taking.prevented
@@ -312,6 +317,18 @@ def _working(exchange: Exchange, rules: SymbolRules, ask: Request, price: int, n
         ahead = exchange.books[ask.symbol].queue_at(ask.side, price, now_ms // 1000)
     placed = _placed(ask, number, price, qty, locked, now_ms, ahead=ahead)
     return [placed, *taking.facts, *rest_facts(taking, ask.tif, is_market=not price)]
+
+
+def _set_aside(taking: Taking, atoms: int) -> None:
+    """What an order pays with is no longer free for its fees."""
+    taking.spent[taking.api_key, paid_asset(taking.rules, taking.side)] = atoms
+
+
+def _sold(exchange: Exchange, taking: Taking) -> int:
+    """Lots that a sale for an amount of quote comes to."""
+    trial = replace(taking, spent={}, gone=set(), facts=[])
+    take(exchange, trial, all_or_nothing=False)
+    return trial.filled + trial.prevented
 
 
 def _needed(rules: SymbolRules, side: str, price: int, qty: int) -> int:

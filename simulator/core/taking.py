@@ -35,6 +35,7 @@ class Taking:
     trades: int = 0
     matches_prevented: int = 0
     expired: bool = False  # self-trade prevention ended it
+    spent: dict[tuple[str, str], int] = field(default_factory=dict)  # what this decision uses up of what is free
     gone: set[int] = field(default_factory=set)  # orders that it met and that are no longer open
     facts: list[Fact] = field(default_factory=list)
 
@@ -45,7 +46,6 @@ def take(exchange: Exchange, taking: Taking, all_or_nothing: bool) -> None:
     if all_or_nothing and not _is_enough(exchange, taking):
         return
     other_side = SELL if taking.side == BUY else BUY
-    spent: dict[tuple[str, str], int] = {}
     crowd_price = crowd_used = 0
     unit = taking.rules.notional_atoms
     for offer in book.offers(taking.side, taking.limit, second):
@@ -67,7 +67,7 @@ def take(exchange: Exchange, taking: Taking, all_or_nothing: bool) -> None:
             if taking.expired:
                 break
             continue
-        _execute(exchange, taking, offer.order_id, offer.price, qty, spent)
+        _execute(exchange, taking, offer.order_id, offer.price, qty)
         if not taking.left:
             break
     if crowd_used:
@@ -89,12 +89,11 @@ def _move_up(taking: Taking, moves: Sequence[Move]) -> None:
     taking.facts += [Queued(m.order_id, m.ahead, taking.now_ms) for m in moves if m.order_id not in taking.gone]
 
 
-def _execute(
-    exchange: Exchange, taking: Taking, against: int, price: int, qty: int, spent: dict[tuple[str, str], int]
-) -> None:
+def _execute(exchange: Exchange, taking: Taking, against: int, price: int, qty: int) -> None:
     """Fill *qty* lots at *price* against a resting order or the market."""
     taking.trades += 1
     trade_id, now = exchange.last_trade_id + taking.trades, taking.now_ms
+    spent = taking.spent
     fee, fee_in = _fee_for(exchange, taking.api_key, taking.rules, taking.side, price, qty, False, spent)
     fill = Filled(trade_id, taking.order_id, price, qty, fee, False, now, fee_in, against)
     if against == MARKET:

@@ -398,6 +398,23 @@ def test_who_has_too_little_bnb_pays_in_what_was_bought():
     assert [(fill.fee, fill.fee_asset) for fill in order.fills] == [(1000, "BTC")]
 
 
+@pytest.mark.parametrize("crowd", [400, 10_000])
+@pytest.mark.parametrize("args", [{"qty": 1000}, {"qty": 1000, "price": 59_000}, {"qty": None, "quote": 599}])
+def test_who_sells_all_his_bnb_has_none_left_for_the_fee(args, crowd):
+    desk = Desk(crowd=crowd)
+    desk.open("saver", pays_in_bnb=True, BNB=1)
+    desk.exchange.books["BNBUSDT"].touch = touch_after(Trade(1, 0, 60_000, 1, False))
+
+    order = desk.place(SELL, symbol="BNBUSDT", who="saver", **args)
+
+    assert order.status == "FILLED"
+    assert {fill.fee_asset for fill in order.fills} <= {"USDT", "BNB"}
+    assert order.fills[0].fee_asset == ("BNB" if args["qty"] is None else "USDT")
+    sold = sum(fill.qty for fill in order.fills) * 100_000
+    paid = sum(fill.fee for fill in order.fills if fill.fee_asset == "BNB")
+    assert desk.balances("saver")["BNB"] == (ATOMS - sold - paid, 0)
+
+
 # refusals
 
 
@@ -514,7 +531,8 @@ lots = st.integers(10, 5000)
 tifs = st.sampled_from(["GTC", "IOC", "FOK"])
 steps = st.one_of(
     st.tuples(st.just("market"), who, sides, lots),
-    st.tuples(st.just("spend"), who, sides, st.integers(5, 500)),
+    st.tuples(st.just("spend"), who, sides, st.integers(5, 500), st.sampled_from(["BTCUSDT", "BNBUSDT"])),
+    st.tuples(st.just("sell bnb"), who, st.integers(10, 1000)),
     st.tuples(st.just("limit"), who, sides, lots, near, tifs, st.sampled_from(STP_MODES)),
     st.tuples(st.just("maker"), who, sides, lots, near),
     st.tuples(st.just("stop"), who, sides, lots, near, st.sampled_from(["STOP_LOSS", "TAKE_PROFIT"])),
@@ -531,8 +549,10 @@ def take(desk: Desk, step: tuple) -> None:
     match step:
         case ("market", who, side, qty):
             desk.place(side, qty, who=who)
-        case ("spend", who, side, quote):
-            desk.place(side, None, quote=quote, who=who)
+        case ("spend", who, side, quote, symbol):
+            desk.place(side, None, quote=quote, who=who, symbol=symbol)
+        case ("sell bnb", who, qty):
+            desk.place(SELL, qty, who=who, symbol="BNBUSDT")
         case ("limit", who, side, qty, away, tif, stp):
             desk.place(side, qty, START + away, tif=tif, stp=stp, who=who)
         case ("maker", who, side, qty, away):
