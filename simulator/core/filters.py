@@ -77,6 +77,8 @@ def changed(rules: SymbolRules, changes: dict[str, str]) -> SymbolRules:
             raise ValueError(f"{name} is {text!r}: {rules.symbol} knows no part smaller than {fixed(size)}.")
         if not atoms and field in ("tick_step", "lot_step", "min_price", "min_lots"):
             raise ValueError(f"{name} is {text!r}: it must be above 0.")
+        if atoms >= ATOMS and field in ("maker_ppm", "taker_ppm"):
+            raise ValueError(f"{name} is {text!r}: give a fraction below 1.")
         values[field] = atoms // size
     return replace(rules, **values)  # type: ignore[arg-type]
 

@@ -493,8 +493,12 @@ def test_filters_that_change_hold_for_new_orders():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"colour": "1"}, {"tick_size": "0"}, {"tick_size": "0.001"}, {"min_qty": "-1"}, {"min_notional": "x"}]
-)
+    "changes",
+    [
+        {"colour": "1"}, {"tick_size": "0"}, {"tick_size": "0.001"}, {"min_qty": "-1"}, {"min_notional": "x"},
+        {"taker_fee": "1"},
+    ],
+)  # fmt: skip
 def test_filters_that_cannot_be_are_refused_with_a_sentence(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         decisions.change_symbol(Desk().exchange, "BTCUSDT", None, changes, 1)
