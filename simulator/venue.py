@@ -144,7 +144,8 @@ class Venue:
         self._store = store
         self._failure: StateError | None = None
         self._due_ms = NEVER
-        self._reached_ms = 0
+        self._reached_ms = 0  # latest market time that was told
+        self._played_ms = 0  # market time up to which tapes and schedule were played
         self._moment: Moment | None = None  # while the market moves: how far it has come
         self._feeds = [_Feed(symbol, tape) for symbol, tape in tapes.items()]
         self._start(list(store.replay()) if store is not None else [])
@@ -158,7 +159,11 @@ class Venue:
             self._schedule.resume(last)
         if last is None or last.time_ms > now or not self._go_on(last, now):
             self._join(self._feeds, now)
+            last = Moment(now)
+        self._played_ms = last.time_ms
+        self._moment = last  # a kill may have come between a trade and what it triggers
         self._run_triggers()
+        self._moment = None
 
     # time
 
@@ -183,6 +188,7 @@ class Venue:
         while True:
             step_ms = NEVER if self._schedule is None else self._schedule.next_ms()
             if min(step_ms, self._due_ms) > now:
+                self._played_ms = now
                 return now
             if step_ms <= self._due_ms:
                 self._take_step(step_ms)
@@ -267,7 +273,7 @@ class Venue:
 
     def _levels(self, symbol: str, count: int) -> Sides:
         """The book as far as the market was played: also for listeners, who are told while it is."""
-        return self.exchange.books[symbol].levels(count, self.now_ms() // SECOND_MS)
+        return self.exchange.books[symbol].levels(count, self._at().time_ms // SECOND_MS)
 
     # what is done from outside
 
@@ -355,7 +361,7 @@ class Venue:
 
     def _trigger(self, symbol: str) -> None:
         while (order := decisions.next_triggered(self.exchange, symbol)) is not None:
-            self._commit(decisions.trigger(self.exchange, order, self.now_ms()))
+            self._commit(decisions.trigger(self.exchange, order, self._at().time_ms))
 
     def _take_step(self, step_ms: int) -> None:
         assert self._schedule is not None
@@ -383,10 +389,14 @@ class Venue:
 
     # facts
 
+    def _at(self) -> Moment:
+        """How far the market has come; the clock may be further already."""
+        return self._moment or Moment(self._played_ms)
+
     def _commit(self, facts: Sequence[Fact]) -> None:
         if self._store is not None:
             try:
-                self._store.append(facts, self._moment or Moment(self.now_ms()))
+                self._store.append(facts, self._at())
             except StateError as error:
                 self._failure = error
                 raise

@@ -29,6 +29,7 @@ class House:
         self.folder = folder
         self.clock = MarketClock(START, START, speed)
         self.wall_ms = START
+        self.slowness_ms = 0  # how far the wall moves on each time somebody looks at it
         self.symbols = {name: SYMBOLS[name] for name in symbols}
         self.placed = 0
         self.open()
@@ -36,7 +37,11 @@ class House:
     def open(self) -> None:
         tapes = {name: GeneratedTape(rules, 7) for name, rules in self.symbols.items()}
         self.store = Store(self.folder)
-        self.venue = Venue(Exchange(self.symbols, 7, USUAL), tapes, self.clock, self.store, wall=lambda: self.wall_ms)
+        self.venue = Venue(Exchange(self.symbols, 7, USUAL), tapes, self.clock, self.store, wall=self._wall)
+
+    def _wall(self) -> int:
+        self.wall_ms += self.slowness_ms
+        return self.wall_ms
 
     def close(self) -> None:
         self.store.close()
@@ -120,6 +125,45 @@ def test_a_run_that_is_stopped_and_resumed_gives_the_same_as_one_that_was_not(tm
 
     assert broken.ledger() == expected
     assert '"STOP_LOSS"' in expected
+
+
+def test_nothing_is_skipped_that_happened_while_an_order_was_placed(tmp_path):
+    ledgers = []
+    for name in ("whole", "broken"):
+        house = House(tmp_path / name)
+        house.account("a")
+        house.slowness_ms = 600_000
+        house.order(BUY, 500, -300)
+        house.slowness_ms = 0
+        if name == "broken":
+            house.reopen()
+        house.wait(3_600_000)
+        ledgers.append(house.ledger())
+        house.close()
+    assert ledgers[0] == ledgers[1]
+
+
+def test_a_kill_between_a_trade_and_what_it_triggers_changes_nothing(tmp_path):
+    whole = House(tmp_path / "whole")
+    whole.account("a")
+    for _ in range(3):
+        whole.order(SELL, 200, kind="STOP_LOSS", stop=-900)
+    whole.wait(3_600_000)
+    whole.ledger()
+    whole.close()
+    lines = (tmp_path / "whole" / "facts.jsonl").read_bytes().splitlines(keepends=True)
+    triggers = [number for number, line in enumerate(lines) if b'["trigger"' in line]
+    assert len(triggers) == 3
+
+    for number in triggers:
+        broken = House(tmp_path / f"before {number}")
+        broken.close()
+        (broken.folder / "facts.jsonl").write_bytes(b"".join(lines[:number]))
+        broken.wait(3_600_000)
+        broken.open()
+        broken.ledger()
+        broken.close()
+        assert (broken.folder / "facts.jsonl").read_bytes().splitlines(keepends=True) == lines
 
 
 def test_what_was_filled_while_it_was_down_is_filled_at_its_time(tmp_path):
