@@ -23,7 +23,7 @@ from simulator.market.candles import Trade
 
 BUY, SELL = "BUY", "SELL"
 MARKET = 0  # stands for the crowd where an order id is expected
-MAX_REMEMBERED = 4096
+MAX_REMEMBERED = 4096  # prices with something taken, before those are forgotten that were drawn anew since
 NO_LIMIT = 1 << 62
 Level = dict[int, list[int]]  # order id -> [open lots, lots ahead], in order of arrival
 
@@ -110,7 +110,9 @@ class Book:
         self._sides = {BUY: Side(1), SELL: Side(-1)}
         # Who arrives -> second, keys from … up to: there the crowd has nothing left.
         self._dry = {BUY: (-1, 0, 0), SELL: (-1, 0, 0)}
-        self._left: dict[int, tuple[int, int]] = {}  # sign × price -> (epoch, lots of the crowd that are left)
+        # Where customers took from the crowd: sign × price -> (epoch, lots that are left).
+        self._left: dict[int, tuple[int, int]] = {}
+        self._room = MAX_REMEMBERED
 
     # resting orders
 
@@ -149,7 +151,7 @@ class Book:
         last_key = crowd_key + LEVELS - 1 if sign < 0 else min(crowd_key + LEVELS - 1, -1)
         limit_key = NO_LIMIT if limit is None else -sign * limit
         last_key = min(last_key, limit_key)
-        left, epoch_of, dry_from = self._left, self.crowd.epoch, crowd_key
+        dry_from = crowd_key
         dry = self._dry[side]
         if dry[0] == second and dry[1] <= crowd_key < dry[2]:
             dry_from, crowd_key = dry[1], dry[2]
@@ -158,11 +160,7 @@ class Book:
             key = keys[at] if at < len(keys) else NO_LIMIT
             while crowd_key < key and crowd_key <= last_key:
                 price = -sign * crowd_key
-                known = left.get(-crowd_key)
-                if known is not None and known[0] == epoch_of(price, second):
-                    lots = known[1]
-                else:
-                    lots = self._crowd_left(sign, price, second)
+                lots = self._crowd_left(sign, price, second)
                 if lots:
                     if is_dry:
                         is_dry, self._dry[side] = False, (second, dry_from, crowd_key)
@@ -186,6 +184,10 @@ class Book:
         """Customers took *qty* lots of the crowd's bids (*sign* 1) or asks (-1) at *price*."""
         left = self._crowd_left(sign, price, second)
         self._left[sign * price] = (self.crowd.epoch(price, second), max(0, left - qty))
+        if len(self._left) > self._room:
+            epoch_of = self.crowd.epoch
+            self._left = {k: v for k, v in self._left.items() if v[0] == epoch_of(abs(k), second)}
+            self._room = max(MAX_REMEMBERED, 2 * len(self._left))
 
     def moves_at(self, side: str, price: int, used: int) -> list[Move]:
         """How orders of *side* at *price* move up when *used* lots of the crowd in front of them are gone."""
@@ -254,17 +256,9 @@ class Book:
 
     def _crowd_left(self, sign: int, price: int, second: int) -> int:
         known = self._left.get(sign * price)
-        epoch = self.crowd.epoch(price, second)
-        if known is not None and known[0] == epoch:
+        if known is not None and known[0] == self.crowd.epoch(price, second):
             return known[1]
-        lots = self.crowd.lots(sign, price, second)
-        if len(self._left) >= MAX_REMEMBERED:
-            epoch_of = self.crowd.epoch
-            self._left = {k: v for k, v in self._left.items() if v[0] == epoch_of(abs(k), second)}
-            if len(self._left) >= MAX_REMEMBERED:
-                return lots
-        self._left[sign * price] = (epoch, lots)
-        return lots
+        return self.crowd.lots(sign, price, second)
 
 
 def _queue(price: int, level: Level, crowd: int) -> Iterator[Offer]:

@@ -193,6 +193,25 @@ def test_what_was_taken_is_gone_until_the_crowd_draws_again():
     assert later == Offer(100, 50, MARKET)
 
 
+def test_a_moment_in_which_many_prices_are_asked_for_and_taken_stays_cheap():
+    asked = 0
+
+    class Counting(FlatCrowd):
+        def epoch(self, price: int, second: int) -> int:
+            nonlocal asked
+            asked += 1
+            return super().epoch(price, second)
+
+    book = Book(Counting(50))
+    book.touch = touch_after(sold(100_000))
+    for price in range(1, 10_001):
+        assert book.queue_at(BUY, price, 0) == 50
+        if price % 2:
+            book.take(1, price, 20, 0)
+            assert book.queue_at(BUY, price, 0) == 30
+    assert asked < 10_000 * 10
+
+
 def test_the_crowd_ends_somewhere():
     book = a_book(touch=bought(100_000), crowd=50)
     assert sum(offer.qty for offer in book.offers(BUY, None, 0)) == LEVELS * 50
