@@ -75,11 +75,13 @@ def take(exchange: Exchange, taking: Taking, all_or_nothing: bool) -> None:
 
 
 def _is_enough(exchange: Exchange, taking: Taking) -> bool:
-    """Can the whole order be filled at once, from others?"""
+    """Can the whole order be filled at once, from others, and before it meets one that would take a part of it?"""
     wanted = taking.left
     for offer in exchange.books[taking.rules.symbol].offers(taking.side, taking.limit, taking.now_ms // 1000):
         if offer.order_id == MARKET or exchange.orders[offer.order_id].placed.api_key != taking.api_key:
             wanted -= offer.qty
+        elif taking.stp != "EXPIRE_MAKER":
+            return False
         if wanted <= 0:
             return True
     return False

@@ -220,6 +220,20 @@ def test_who_meets_himself_is_kept_apart(stp):
     assert desk.account.locked("BTC") == (100_000 if resting.status == "NEW" else 0)
 
 
+@pytest.mark.parametrize("stp", STP_MODES)
+def test_what_must_fill_whole_never_fills_in_part_for_meeting_himself(stp):
+    desk = Desk(crowd=0, usdt=100_000)
+    desk.open("other", BTC=1)
+    desk.place(SELL, 1000, START, who="other")
+    desk.place(SELL, 1000, START + 1)
+    desk.place(SELL, 5000, START + 2, who="other")
+
+    order = desk.place(BUY, 3000, START + 5, tif="FOK", stp=stp)
+
+    expected = ("FILLED", 3000) if stp == "EXPIRE_MAKER" else ("EXPIRED", 0)
+    assert (order.status, order.filled, order.prevented) == (*expected, 0)
+
+
 def test_the_default_mode_lets_who_arrives_go_on():
     assert DEFAULT_STP == "EXPIRE_MAKER"
     desk = Desk(crowd=50)
