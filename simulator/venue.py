@@ -9,7 +9,7 @@ moment of the last stored decision, so what happened meanwhile is made up for. L
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -148,13 +148,25 @@ class Venue:
         self._played_ms = 0  # market time up to which tapes and schedule were played
         self._moment: Moment | None = None  # while the market moves: how far it has come
         self._feeds = [_Feed(symbol, tape) for symbol, tape in tapes.items()]
-        self._start(list(store.replay()) if store is not None else [])
+        self._start(self._restored(store.replay() if store is not None else ()))
 
-    def _start(self, log: Sequence[tuple[Moment | None, list[Fact]]]) -> None:
-        for _, facts in log:
+    def _restored(self, log: Iterable[tuple[Moment | None, list[Fact]]]) -> Moment | None:
+        """Make what was written down true again; how far the market had come then. Raises `StateError`."""
+        last = None
+        for moment, facts in log:
+            last = moment
             for fact in facts:
+                symbol = getattr(fact, "symbol", "")
+                if symbol and symbol not in self.exchange.symbols:
+                    raise StateError(
+                        f"The state has orders or limits in {symbol}, which this market does not list: "
+                        "start the market it was made with, or give another --state."
+                    )
                 self.exchange.apply(fact)
-        now, last = self.now_ms(), log[-1][0] if log else None
+        return last
+
+    def _start(self, last: Moment | None) -> None:
+        now = self.now_ms()
         if last is not None and self._schedule is not None:
             self._schedule.resume(last)
         if last is None or last.time_ms > now or not self._go_on(last, now):

@@ -14,7 +14,7 @@ from simulator.core.orders import AccountOpened, Request
 from simulator.core.rules import ATOMS, SYMBOLS, ApiError
 from simulator.market.clock import MarketClock
 from simulator.market.generated import PROFILES, GeneratedTape
-from simulator.store import Store
+from simulator.store import StateError, Store
 from simulator.venue import Venue
 from simulator.witness.ledger import ledger
 
@@ -192,6 +192,17 @@ def test_a_long_sleep_is_made_up_for_where_orders_are_open(tmp_path):
     (order,) = house.venue.exchange.orders.values()
     assert order.status == "FILLED"
     assert order.updated_ms < START + 3_600_000
+
+
+def test_a_state_of_another_market_is_refused_in_a_sentence(tmp_path):
+    house = House(tmp_path)
+    house.account("a")
+    house.reopen()
+    house.order(BUY, 500, -300)
+    house.symbols = {"BNBUSDT": SYMBOLS["BNBUSDT"]}
+
+    with pytest.raises(StateError, match="BTCUSDT, which this market does not list"):
+        house.reopen()
 
 
 def test_a_market_without_orders_is_entered_where_it_is_now(tmp_path):
