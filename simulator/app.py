@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -162,7 +163,10 @@ async def _serve(options: Options) -> int:
     faults = Faults(market.clock.speed)
     play = _play(options, market, faults)
     exchange = Exchange(market.symbols, options.seed, market.usual)
+    gc.disable()  # all that is restored is kept: to look for garbage among it takes as long as to restore it
     venue = Venue(exchange, market.tapes, market.clock, store, schedule=play)
+    gc.freeze()
+    gc.enable()
     limits = Limits(enforced=not options.unlimited)
     door = Door(venue, limits)
     rest = Rest(door, faults)
