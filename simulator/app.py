@@ -182,7 +182,7 @@ async def _serve(options: Options) -> int:
 
     def keep_clock() -> None:
         if store is not None:
-            store.save_anchor(market.name, venue.clock.wall_ms, venue.clock.market_ms)
+            store.save_anchor(market.name, venue.clock.wall_ms, venue.clock.market_ms, market.begun_ms)
 
     control = Control(venue, faults, lambda: streams.connected() + ws_api.connected(), keep_clock)
     connected = {"streams": streams.connected, "API": ws_api.connected}
@@ -224,7 +224,7 @@ def _play(options: Options, market: Market, faults: Faults) -> Play | None:
     """The scenario that was asked for, if one was; raises `BadScenario`."""
     if options.scenario is None:
         return None
-    script = read_script(options.scenario, market.clock.market_ms, options.seed, market.symbols)
+    script = read_script(options.scenario, market.begun_ms, options.seed, market.symbols)
     return Play(script, faults, lambda text: click.echo(text, err=True))
 
 

@@ -87,7 +87,7 @@ class Control:
         except (Refused, BadScenario) as error:
             return _refused(error)
         self._venue.move_clock(by_ms)
-        self._moved()
+        self._moved()  # before the market follows: a restart must not be earlier than what was decided on the way
         return await self.clock(request)
 
     async def open_account(self, request: web.Request) -> web.Response:

@@ -88,18 +88,23 @@ class Store:
             os.ftruncate(self._file, os.fstat(self._file).st_size - written)
             raise StateError(f"Cannot write {self._path}: the disk is full.")
 
-    def load_anchor(self, market: str) -> tuple[int, int] | None:
-        """(wall_ms, market_ms) saved for the same *market* description, else ``None``."""
+    def load_anchor(self, market: str) -> tuple[int, int, int] | None:
+        """(wall_ms, market_ms, begun_ms) saved for the same *market* description, else ``None``."""
         try:
             saved = json.loads((self._folder / "clock.json").read_text())
-            return (int(saved["wall_ms"]), int(saved["market_ms"])) if saved["market"] == market else None
+            if saved["market"] != market:
+                return None
+            market_ms = int(saved["market_ms"])
+            return int(saved["wall_ms"]), market_ms, int(saved.get("begun_ms", market_ms))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def save_anchor(self, market: str, wall_ms: int, market_ms: int) -> None:
-        """Remember where the market clock was hung up, so that a restart goes on from there."""
+    def save_anchor(self, market: str, wall_ms: int, market_ms: int, begun_ms: int) -> None:
+        """Remember where the market clock was hung up, so that a restart goes on from there; and where the market had
+        *begun_ms* before anybody moved it."""
         draft = self._folder / "clock.json.new"
-        draft.write_text(json.dumps({"market": market, "wall_ms": wall_ms, "market_ms": market_ms}))
+        anchor = {"market": market, "wall_ms": wall_ms, "market_ms": market_ms, "begun_ms": begun_ms}
+        draft.write_text(json.dumps(anchor))
         draft.replace(self._folder / "clock.json")
 
     def close(self) -> None:

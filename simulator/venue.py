@@ -212,10 +212,9 @@ class Venue:
                 self._close_second(feed, now)
             self._due_ms = min(feed.due_ms for feed in self._feeds)
 
-    def move_clock(self, by_ms: int) -> int:
-        """Move a clock that stands still on, and the market with it; returns the market time reached."""
+    def move_clock(self, by_ms: int) -> None:
+        """Move a clock that stands still on; the market follows with the next `advance`."""
         self.clock = self.clock.moved(by_ms)
-        return self.advance()
 
     async def pump(self) -> None:
         """Keep the market moving until its log can no longer be written, which raises `StateError`."""

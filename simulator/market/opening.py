@@ -19,22 +19,23 @@ SAMPLE_MS = 3_600_000  # the usual size of a recorded trade is that of its first
 class Anchors(Protocol):
     """What remembers where a market clock was hung up."""
 
-    def load_anchor(self, market: str) -> tuple[int, int] | None:
-        """(wall_ms, market_ms) saved for the same *market* description."""
+    def load_anchor(self, market: str) -> tuple[int, int, int] | None:
+        """(wall_ms, market_ms, begun_ms) saved for the same *market* description."""
 
-    def save_anchor(self, market: str, wall_ms: int, market_ms: int) -> None:
+    def save_anchor(self, market: str, wall_ms: int, market_ms: int, begun_ms: int) -> None:
         """Remember them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """A market to open. *usual* is the size of a usual trade of each symbol in lots, *name* what its clock is
-    remembered by, *about* a line for people."""
+    """A market to open. *usual* is the size of a usual trade of each symbol in lots, *begun_ms* the market time at
+    which it first opened, *name* what its clock is remembered by, *about* a line for people."""
 
     symbols: Mapping[str, SymbolRules]
     tapes: dict[str, Tape]
     usual: Mapping[str, int]
     clock: MarketClock
+    begun_ms: int
     name: str
     about: str
 
@@ -51,13 +52,15 @@ def open_market(
     name = about if start_ms is None else f"{about}, start {start_ms}"
     name += f", speed {speed:g}"
     clock = MarketClock(now_ms, now_ms if start_ms is None else start_ms, speed)
+    begun_ms = clock.market_ms
     if speed != 1 or start_ms is not None or keeps_start:
-        clock = _anchored(clock, name, anchors)
+        clock, begun_ms = _anchored(clock, name, anchors)
     return Market(
         symbols=SYMBOLS,
         tapes={symbol: GeneratedTape(rules, seed) for symbol, rules in SYMBOLS.items()},
         usual={symbol: int(profile.lots) for symbol, profile in PROFILES.items()},
         clock=clock,
+        begun_ms=begun_ms,
         name=name,
         about=about,
     )
@@ -72,23 +75,27 @@ def _replayed(
     name = f"{about}, rebase {rebase}, loop {loop}, speed {speed:g}"
     head_ms = min(tape.first_ms(0) for tape in replays.values()) + history_s * 1000
     begin_ms = now_ms // 1000 * 1000 if rebase else head_ms
-    clock = _anchored(MarketClock(now_ms + int(start_delay_s * 1000), begin_ms, speed), name, anchors)
+    clock, begun_ms = _anchored(MarketClock(now_ms + int(start_delay_s * 1000), begin_ms, speed), name, anchors)
     usual = {}
     for symbol, tape in replays.items():
         first = tape.first_ms(0)
         sizes = tape.trades(first, first + SAMPLE_MS).qty
         usual[symbol] = max(1, int(sizes.mean())) if len(sizes) else 1
-    tapes = rebased(replays, clock.market_ms - head_ms) if rebase else replays
+    tapes = rebased(replays, begun_ms - head_ms) if rebase else replays
     symbols = {symbol: tape.rules for symbol, tape in tapes.items()}
-    return Market(symbols=symbols, tapes=dict(tapes), usual=usual, clock=clock, name=name, about=about)
+    return Market(
+        symbols=symbols, tapes=dict(tapes), usual=usual, clock=clock, begun_ms=begun_ms, name=name, about=about
+    )  # fmt: skip
 
 
-def _anchored(clock: MarketClock, market: str, anchors: Anchors | None) -> MarketClock:
-    """The clock that an earlier process hung up for the same market, else *clock*, hung up for later ones."""
+def _anchored(clock: MarketClock, market: str, anchors: Anchors | None) -> tuple[MarketClock, int]:
+    """The clock that an earlier process hung up for the same market, else *clock*, hung up for later ones; and the
+    market time at which it was first."""
     if anchors is None:
-        return clock
+        return clock, clock.market_ms
     saved = anchors.load_anchor(market)
     if saved is not None:
-        return MarketClock(*saved, clock.speed)
-    anchors.save_anchor(market, clock.wall_ms, clock.market_ms)
-    return clock
+        wall_ms, market_ms, begun_ms = saved
+        return MarketClock(wall_ms, market_ms, clock.speed), begun_ms
+    anchors.save_anchor(market, clock.wall_ms, clock.market_ms, clock.market_ms)
+    return clock, clock.market_ms

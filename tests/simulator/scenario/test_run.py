@@ -78,6 +78,23 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not(start, eventually, scena
     assert resumed.sim("GET", "ledger").json == whole.sim("GET", "ledger").json
 
 
+def test_a_market_moved_by_hand_goes_on_where_it_was_after_a_kill(start, scenario, tmp_path):
+    ledgers = []
+    for restarts in (False, True):
+        options = ("--scenario", scenario, "--start", f"{START}000", "--speed", 0, "--state", tmp_path / f"{restarts}")
+        simulator = start(*options)
+        for seconds in (7, 4, 9):
+            reached = simulator.sim("POST", "clock", {"advance_ms": seconds * 1000}).json["market_ms"]
+            if restarts:
+                simulator.process.kill()
+                simulator.process.wait()
+                simulator = start(*options)
+        assert reached == (START + 20) * 1000
+        ledgers.append(simulator.sim("GET", "ledger").json)
+    assert ledgers[0] == ledgers[1]
+    assert len(ledgers[0]["accounts"][1]["orders"]) == 5
+
+
 def test_a_bad_scenario_is_one_sentence(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("faults: [{at: 1, fault: {kind: silence}}]")
