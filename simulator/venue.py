@@ -170,8 +170,11 @@ class Venue:
         if last is not None and self._schedule is not None:
             self._schedule.resume(last)
         if last is None or last.time_ms > now or not self._go_on(last, now):
-            self._join(self._feeds, now)
-            last = Moment(now)
+            begin = now
+            if last is None and self._schedule is not None:
+                begin = min(now, self._schedule.next_ms())  # the clock runs while a process starts
+            self._join(self._feeds, begin)
+            last = Moment(begin)
         self._played_ms = last.time_ms
         self._moment = last  # a kill may have come between a trade and what it triggers
         self._run_triggers()

@@ -106,6 +106,14 @@ def test_it_is_the_same_run_however_often_one_looks(stage):
     assert once.ledger() == often.ledger()
 
 
+def test_it_is_the_same_run_however_slowly_a_process_starts(stage):
+    quick, slow = stage(BUSY), stage(BUSY, wall_ms=5000)
+    quick.move(30)
+    slow.move(25)
+
+    assert slow.ledger() == quick.ledger()
+
+
 @pytest.mark.parametrize("cut_s", [0.1, 0.25, 2.9, 3.0, 3.05, 7.5, 14.0, 29.0])
 def test_it_is_the_same_run_after_a_restart(stage, tmp_path, cut_s):
     whole = stage(BUSY)
