@@ -160,6 +160,8 @@ async def _serve(options: Options) -> int:
         seed=options.seed, history_s=options.history, start_delay_s=options.start_delay, start_ms=options.start,
         keeps_start=options.scenario is not None,
     )  # fmt: skip
+    if store is not None:
+        store.keep_units({symbol: (r.price_digits, r.qty_digits) for symbol, r in market.symbols.items()})
     faults = Faults(market.clock.speed)
     play = _play(options, market, faults)
     exchange = Exchange(market.symbols, options.seed, market.usual)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +51,8 @@ class Moment(NamedTuple):
 
 
 class Store:
-    """The log ``facts.jsonl`` and the clock's anchor ``clock.json`` in *folder*, held by one process at a time."""
+    """The log ``facts.jsonl``, its units ``units.json`` and the clock's anchor ``clock.json`` in *folder*, held by one
+    process at a time."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -106,6 +107,27 @@ class Store:
         anchor = {"market": market, "wall_ms": wall_ms, "market_ms": market_ms, "begun_ms": begun_ms}
         draft.write_text(json.dumps(anchor))
         draft.replace(self._folder / "clock.json")
+
+    def keep_units(self, digits: Mapping[str, tuple[int, int]]) -> None:
+        """Remember the decimals of price and quantity of each symbol: facts count in these units. Raises `StateError`
+        where an earlier process had others, as a replay of other files may."""
+        path = self._folder / "units.json"
+        known = {}
+        if path.exists():
+            try:
+                known = {symbol: tuple(map(int, pair)) for symbol, pair in json.loads(path.read_text()).items()}
+            except (OSError, ValueError, TypeError, AttributeError):
+                raise StateError(f"{path} is not readable: give another --state.") from None
+        for symbol, pair in digits.items():
+            if known.setdefault(symbol, pair) != pair:
+                raise StateError(
+                    f"{symbol} has {pair[0]} decimals of price and {pair[1]} of quantity, but the state was made with "
+                    f"{known[symbol][0]} and {known[symbol][1]}: replay the files it was made with, or give another "
+                    "--state."
+                )
+        draft = path.with_name("units.json.new")
+        draft.write_text(json.dumps(known))
+        draft.replace(path)
 
     def close(self) -> None:
         """Let go of the folder."""

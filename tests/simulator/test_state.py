@@ -208,6 +208,24 @@ def test_a_state_that_cannot_be_written_is_one_sentence(tmp_path):
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
 
 
+def test_a_state_whose_prices_count_in_other_decimals_is_refused(start, tmp_path):
+    tapes = []
+    for decimals in (2, 4):
+        tape = tmp_path / str(decimals) / "XYZUSDT-trades.csv"
+        tape.parent.mkdir()
+        tape.write_text(f"time_ms,price,qty,is_buyer_maker\n1700000000000,1.{'1' * decimals},5.0,true\n")
+        tapes.append(str(tape))
+    state = str(tmp_path / "state")
+    for _ in range(2):
+        start("--replay", tapes[0], "--state", state).stop()
+
+    done = run_to_its_end("--port", "0", "--replay", tapes[1], "--state", state)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("XYZUSDT has 4 decimals of price and 0 of quantity, but the state was made with 2")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_help_explains_every_option():
     text = run_to_its_end("--help").stdout
     for option in ("host", "port", "replay", "rebase", "loop", "speed", "seed", "history", "start-delay", "state"):
