@@ -205,9 +205,9 @@ async def _serve(options: Options) -> int:
                    "Stop what uses it, or give another --port.", err=True)  # fmt: skip
         return 1
     port = runner.addresses[0][1]
+    click.echo(f"Simulator on http://{options.host}:{port}, {market.about}, speed {options.speed:g}", err=True)
     if options.port_file:
         _write_port(options.port_file, port)
-    click.echo(f"Simulator on http://{options.host}:{port}, {market.about}, speed {options.speed:g}", err=True)
 
     pump = asyncio.create_task(venue.pump())
     await asyncio.wait({pump, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
