@@ -76,7 +76,7 @@ class House(Listener):
         self.faults = Faults()
         gate = Gate(limits, self.venue.wall)
         streams, ws_api = Streams(self.venue, self.faults, gate), WsApi(self.door, self.faults, gate)
-        self.venue.listeners += [self.door, streams, ws_api, self]
+        self.venue.listeners += [self.door, ws_api, self]
         self.faults.install(Works(self.venue, streams, ws_api), self.venue.now_ms, {})
         self.models: dict[str, Model] = {}
         self.touched: set[str] = set()

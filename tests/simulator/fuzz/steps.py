@@ -1,15 +1,15 @@
-"""What a customer of the exchange may do next, drawn by hypothesis: mostly sound, often hopeless, sometimes spoilt.
+"""What a customer of the exchange may do next: mostly sound, often hopeless, sometimes spoilt.
 
-Values that depend on the state of things (a price near the market, the id of an order) stand here as what is meant,
-and become texts only where the step is taken, so that a step can be drawn, printed and simplified by itself. The
-simplest of all is a ping.
+Each step is written in one number, which hypothesis draws: it can leave steps out, by making them 0, and the rest stay
+what they were. Values that depend on the state of things (a price near the market, the id of an order) stand here as
+what is meant, and become texts only where the step is taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from random import Random
 from typing import NamedTuple
-
-from hypothesis import strategies as st
 
 from tests.simulator.fuzz.house import KEYS, NAMES, POOR, READER, RICH, SAVER
 
@@ -26,14 +26,24 @@ class Worth(NamedTuple):
     quote: int
 
 
+class Everything(NamedTuple):
+    """The quantity that takes all of what the customer has free."""
+
+
+class Open(NamedTuple):
+    """The id of one of the customer's open orders, the latest first."""
+
+    back: int
+
+
 class Mine(NamedTuple):
-    """The id of one of the customer's orders, the latest first."""
+    """The id of one of the customer's orders, ended or not, the latest first."""
 
     back: int
 
 
 class MyList(NamedTuple):
-    """The id of one of the customer's order lists."""
+    """The id of one of the customer's order lists, open ones first."""
 
     back: int
 
@@ -50,8 +60,8 @@ class Ago(NamedTuple):
     ms: int
 
 
-Value = str | Near | Worth | Mine | MyList | Theirs | Ago
-Params = tuple[tuple[str, Value], ...]
+Value = str | Near | Worth | Everything | Open | Mine | MyList | Theirs | Ago
+Params = dict[str, Value]
 
 
 class Spoil(NamedTuple):
@@ -69,7 +79,7 @@ class Step(NamedTuple):
     who: str
     method: str
     path: str
-    params: Params
+    params: tuple[tuple[str, Value], ...]
     in_body: int
     spoil: Spoil | None
 
@@ -81,20 +91,13 @@ class Fault(NamedTuple):
     body: dict[str, object] | None
 
 
-class Sequence(list[Step | Fault]):
-    """Steps, of which those that do nothing are not printed."""
-
-    def __repr__(self) -> str:
-        return "".join(f"\n  {number}: {step}" for number, step in enumerate(self) if step != IDLE)
-
-
 IDLE = Step(0, RICH, "GET", "ping", (), 0, None)
 RUBBISH = (
     "", "0", "-1", "1e5", "1e-05", "NaN", "Infinity", "9" * 20, "9" * 21, "9" * 400, "0." + "0" * 19 + "1",
     "1.123456789", "18446744073709551616", "9223372036854775808", "99999999999999", "1_000", "+1", " 1", "1 ", "1\n",
     "0x10", "１", "٣", "²", "'; DROP TABLE orders; --", "\x00", "BTCUSDT\x00", "\n", "é", "\U0001f4a9", "%00", "%",
     "&=", "null", "true", "True", "[]", "[1]", "{}", '["BTCUSDT"]', '["BTCUSDT","BTCUSDT"]', '["BTCUSDT",5]', "[" * 2000,
-    '{"a":' * 1000, "BTCUSDT", "btcusdt", "LTCUSDT", "ETHBTC", "BUY", "MARKET", "GTC", "GTX", "1s", "1M", "7d",
+    '{"a":' * 1000, "BTCUSDT", "btcusdt", "LTCUSDT", "ETHBTC", "BUY", "MARKET", "GTC", "GTX", "1s", "8d",
     "-12:00", "+14:00", "../../etc/passwd", "<script>", "x" * 36, "x" * 37, "undefined", "-0", "0.0", ".5", "5.",
 )  # fmt: skip
 TAILS = ("&", "&&=&", "&=1", "&%zz=1", "&a%00b=1", "&%ED%A0%80=1", "&x", "#", "?", "&é=1", "\udcff", "&x=\udc80", ";a=1")
@@ -116,191 +119,300 @@ FILTERS = (
 )  # fmt: skip
 AMOUNTS = ("1", "-1", "0.00000001", "-0.05", "300", "-300", "0", "12345678.9", "-999999999999999")
 
-_symbols = st.sampled_from(("BTCUSDT", *NAMES))
-_sides = st.sampled_from(("BUY", "SELL"))
-_kinds = st.sampled_from(
-    ("LIMIT", "LIMIT", "LIMIT", "MARKET", "MARKET", "LIMIT_MAKER", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT",
-     "TAKE_PROFIT_LIMIT")
+WAITS_MS = (0,) * 8 + (40, 300, 1000, 1000, 2500, 2500, 6000, 6000, 20_000, 90_000)
+KINDS = (
+    "LIMIT", "LIMIT", "LIMIT", "MARKET", "MARKET", "LIMIT_MAKER", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT",
+    "TAKE_PROFIT_LIMIT",
 )  # fmt: skip
-_tifs = st.sampled_from(("GTC", "GTC", "IOC", "FOK"))
-_worth = st.sampled_from((20, 6, 200, 2000, 30_000, 4, 1, 400_000)).map(Worth)
-_away = st.integers(-80, 80)
-_far = st.sampled_from((-90_000, -30_000, 30_000, 600_000)).map(Near)
-_near = st.one_of(*[_away.map(Near)] * 7, _far)
-_ids = st.sampled_from(("", "", "", "c1", "c2", "c3", "c4"))
-_back = st.integers(0, 7)
-_who = st.sampled_from((RICH, RICH, SAVER, SAVER, POOR, RICH, SAVER, READER))
-_waits = st.sampled_from((0, 0, 0, 40, 300, 1000, 2500, 6000, 20_000, 90_000))
-_forms = st.sampled_from(("", "", "ACK", "RESULT", "FULL"))
-_stp = st.sampled_from(("", "", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "DECREMENT", "NONE"))
-_limits = st.sampled_from(("", "", "1", "7", "1000", "5001"))
-_rubbish = st.one_of(*[st.sampled_from(RUBBISH)] * 4, st.text(max_size=12))
-_waits_long = st.sampled_from((0, 1000, 60_000, 3_600_000, 86_400_000, 200_000_000)).map(Ago)
+STP = ("",) * 6 + ("EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "DECREMENT", "NONE")
+AGO_MS = (0, 1000, 60_000, 3_600_000, 86_400_000, 200_000_000)
+SPOILT = 0.25
 
 
-@st.composite
-def _order(draw: st.DrawFn) -> dict[str, Value]:
-    kind, side = draw(_kinds), draw(_sides)
-    params: dict[str, Value] = {"symbol": draw(_symbols), "side": side, "type": kind}
-    if kind == "MARKET" and draw(st.booleans()):
-        params["quoteOrderQty"] = draw(st.sampled_from(("20", "5", "777.77", "0.1", "40000")))
+def step_of(number: int) -> Step | Fault:
+    """The step that *number* says; 0 is a ping."""
+    if not number:
+        return IDLE
+    chance = Random(number)
+    wait_ms, at = chance.choice(WAITS_MS), chance.choice(_WEIGHTED)
+    if at == _FAULT:
+        return Fault(wait_ms, _fault(chance))
+    _, method, path, params_of = CALLS[at]
+    params = params_of(chance)
+    spoil = None
+    if chance.random() < SPOILT:
+        text = chance.choice(RUBBISH) if chance.random() < 0.8 else "".join(chr(_character(chance)) for _ in range(6))
+        spoil = Spoil(chance.choice(HOWS), chance.randrange(12), text)
+    in_body = chance.choice((0, 0, 0, 2, 9)) if method != "GET" else 0
+    said = tuple((name, value) for name, value in params.items() if value != "")
+    return Step(wait_ms, _who(chance), method, path, said, in_body, spoil)
+
+
+def _character(chance: Random) -> int:
+    """Any but the surrogates, which UTF-8 cannot write."""
+    return chance.choice((chance.randrange(0x20), chance.randrange(0x20, 0x7F), chance.randrange(0x80, 0xD800)))
+
+
+def _who(chance: Random) -> str:
+    return chance.choice((RICH, RICH, RICH, SAVER, SAVER, SAVER, POOR, READER))
+
+
+def _symbol(chance: Random) -> str:
+    return chance.choice(("BTCUSDT", *NAMES))
+
+
+def _near(chance: Random) -> Near:
+    if chance.random() < 0.04:
+        return Near(chance.choice((-90_000, -30_000, 30_000, 600_000)))
+    return Near(chance.randint(-60, 60))
+
+
+def _worth(chance: Random) -> Value:
+    if chance.random() < 0.12:
+        return Everything()
+    return Worth(chance.choice((6, 20, 200, 200, 2000, 2000, 30_000, chance.choice((1, 4, 400_000)))))
+
+
+def _id(chance: Random) -> str:
+    return chance.choice(("", "", "", "", "c1", "c2", "c3", "c4"))
+
+
+def _mine(chance: Random) -> Value:
+    back = chance.choice((0, 0, 1, 2, 4, 8))
+    return chance.choice((Open, Open, Open, Open, Mine, Theirs))(back)
+
+
+def _tif(chance: Random) -> str:
+    return chance.choice(("GTC", "GTC", "GTC", "IOC", "FOK"))
+
+
+def _form(chance: Random) -> str:
+    return chance.choice(("", "", "ACK", "RESULT", "FULL"))
+
+
+def _order(chance: Random) -> Params:
+    kind, side = chance.choice(KINDS), chance.choice(("BUY", "SELL"))
+    params: Params = {"symbol": _symbol(chance), "side": side, "type": kind}
+    if kind == "MARKET" and chance.random() < 0.5:
+        params["quoteOrderQty"] = chance.choice(("20", "6", "777.77", "40000", "0.1"))
     else:
-        params["quantity"] = draw(_worth)
+        params["quantity"] = _worth(chance)
     if kind == "LIMIT" or kind.endswith("_LIMIT"):
-        params["timeInForce"] = draw(_tifs)
+        params["timeInForce"] = _tif(chance)
     if "LIMIT" in kind:
-        params["price"] = draw(_near)
+        params["price"] = _near(chance)
+    if kind == "LIMIT_MAKER":
+        params["price"] = Near(chance.randint(-1, 40) * (-1 if side == "BUY" else 1))
     if kind.startswith(("STOP", "TAKE")):
         rises = kind.startswith("STOP") == (side == "BUY")
-        params["stopPrice"] = Near(draw(st.integers(-4, 60)) * (1 if rises else -1))
-    params |= _said(newClientOrderId=draw(_ids), newOrderRespType=draw(_forms), selfTradePreventionMode=draw(_stp))
-    return params
+        params["stopPrice"] = Near(chance.randint(-1, 30) * (1 if rises else -1))
+    said: Params = {
+        "newClientOrderId": _id(chance), "newOrderRespType": _form(chance),
+        "selfTradePreventionMode": chance.choice(STP),
+    }  # fmt: skip
+    return params | said
 
 
-@st.composite
-def _replace(draw: st.DrawFn) -> dict[str, Value]:
-    params = draw(_order())
-    params["cancelReplaceMode"] = draw(st.sampled_from(("STOP_ON_FAILURE", "ALLOW_FAILURE")))
-    params |= _said(
-        cancelOrderId=draw(_mine_or_theirs), cancelRestrictions=draw(_restrictions),
-        orderRateLimitExceededMode=draw(st.sampled_from(("", "DO_NOTHING", "CANCEL_ONLY"))),
-    )  # fmt: skip
-    return params
+def _test(chance: Random) -> Params:
+    return _order(chance) | {"computeCommissionRates": chance.choice(("", "true", "false"))}
 
 
-@st.composite
-def _pair(draw: st.DrawFn) -> dict[str, Value]:
-    side, gap = draw(_sides), draw(st.integers(-1, 50))
-    params: dict[str, Value] = {"symbol": draw(_symbols), "side": side, "quantity": draw(_worth)}
+def _replace(chance: Random) -> Params:
+    own: Params = {
+        "cancelReplaceMode": chance.choice(("STOP_ON_FAILURE", "ALLOW_FAILURE")), "cancelOrderId": _mine(chance),
+        "cancelRestrictions": chance.choice(("", "", "", "ONLY_NEW", "ONLY_PARTIALLY_FILLED")),
+        "orderRateLimitExceededMode": chance.choice(("", "DO_NOTHING", "CANCEL_ONLY")),
+    }  # fmt: skip
+    return _order(chance) | own
+
+
+def _pair(chance: Random) -> Params:
+    side, gap = chance.choice(("BUY", "SELL")), chance.randint(0, 30)
+    params: Params = {"symbol": _symbol(chance), "side": side, "quantity": _worth(chance)}
     gains, stops = ("above", "below") if side == "SELL" else ("below", "above")
     for leg, kinds in (
         (gains, ("LIMIT_MAKER", "LIMIT_MAKER", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")),
         (stops, ("STOP_LOSS", "STOP_LOSS_LIMIT")),
     ):
-        way = 1 if leg == "above" else -1
-        kind = params[f"{leg}Type"] = draw(st.sampled_from(kinds))
-        at = Near(way * (gap + draw(st.integers(1, 40))))
+        kind = params[f"{leg}Type"] = chance.choice(kinds)
+        at = Near((1 if leg == "above" else -1) * (gap + chance.randint(1, 20)))
         if kind != "LIMIT_MAKER":
             params[f"{leg}StopPrice"] = at
-        if "LIMIT" in str(kind):
-            params[f"{leg}Price"] = at if kind == "LIMIT_MAKER" else draw(_near)
-        if str(kind).endswith("_LIMIT"):
-            params[f"{leg}TimeInForce"] = draw(_tifs)
-    params |= _said(listClientOrderId=draw(_ids), newOrderRespType=draw(_forms), selfTradePreventionMode=draw(_stp))
+        if "LIMIT" in kind:
+            params[f"{leg}Price"] = at if kind == "LIMIT_MAKER" else _near(chance)
+        if kind.endswith("_LIMIT"):
+            params[f"{leg}TimeInForce"] = _tif(chance)
+    said: Params = {
+        "listClientOrderId": _id(chance), "newOrderRespType": _form(chance),
+        "selfTradePreventionMode": chance.choice(STP), "aboveClientOrderId": _id(chance),
+    }  # fmt: skip
+    return params | said
+
+
+def _old_pair(chance: Random) -> Params:
+    side, up, down = chance.choice(("BUY", "SELL")), Near(chance.randint(0, 40)), Near(-chance.randint(0, 40))
+    limit, stop = (up, down) if side == "SELL" else (down, up)
+    params: Params = {
+        "symbol": _symbol(chance), "side": side, "quantity": _worth(chance), "price": limit, "stopPrice": stop,
+        "newOrderRespType": _form(chance),
+    }  # fmt: skip
+    if chance.random() < 0.5:
+        params |= {"stopLimitPrice": stop, "stopLimitTimeInForce": _tif(chance)}
     return params
 
 
-@st.composite
-def _old_pair(draw: st.DrawFn) -> dict[str, Value]:
-    side, up, down = draw(_sides), Near(draw(st.integers(-2, 60))), Near(-draw(st.integers(-2, 60)))
-    limit, stop = (up, down) if side == "SELL" else (down, up)
-    params: dict[str, Value] = {
-        "symbol": draw(_symbols), "side": side, "quantity": draw(_worth), "price": limit, "stopPrice": stop,
+def _one_order(chance: Random) -> Params:
+    if chance.random() < 0.7:
+        return {"symbol": _symbol(chance), "orderId": _mine(chance)}
+    return {"symbol": _symbol(chance), "origClientOrderId": chance.choice(("c1", "c2", "c3", "c4"))}
+
+
+def _cancel(chance: Random) -> Params:
+    own: Params = {"cancelRestrictions": chance.choice(("",) * 8 + ("ONLY_NEW",)), "newClientOrderId": _id(chance)}
+    return _one_order(chance) | own
+
+
+def _ago(chance: Random) -> Value:
+    return Ago(chance.choice(AGO_MS)) if chance.random() < 0.4 else ""
+
+
+def _candles(chance: Random) -> Params:
+    return {
+        "symbol": _symbol(chance), "interval": chance.choice(("1s", "1m", "15m")), "startTime": _ago(chance),
+        "endTime": _ago(chance), "limit": chance.choice(("1", "7", "60")),
+        "timeZone": chance.choice(("", "", "0", "-5", "+05:45")),
     }  # fmt: skip
-    if draw(st.booleans()):
-        params |= {"stopLimitPrice": stop, "stopLimitTimeInForce": draw(_tifs)}
-    return params | _said(newOrderRespType=draw(_forms))
 
 
-def _said(**params: Value) -> dict[str, Value]:
-    """Those that are not empty."""
-    return {name: value for name, value in params.items() if value != ""}
+def _past(chance: Random) -> Params:
+    return {
+        "symbol": _symbol(chance), "limit": chance.choice(("", "", "1", "7", "1000", "5001")),
+        "startTime": _ago(chance), "endTime": _ago(chance),
+    }  # fmt: skip
 
 
-def _sometimes(**strategies: st.SearchStrategy[Value]) -> st.SearchStrategy[dict[str, Value]]:
-    """Each parameter, where its text is not empty."""
-    return st.fixed_dictionaries(strategies).map(lambda params: _said(**params))
+def _newest(chance: Random) -> Params:
+    return {"symbol": _symbol(chance), "limit": chance.choice(("", "1", "7", "1000", "5001"))}
 
 
-_mine: st.SearchStrategy[Value] = _back.map(Mine)
-_mine_or_theirs: st.SearchStrategy[Value] = st.one_of(_mine, _mine, _mine, _mine, _back.map(Theirs))
-_my_list: st.SearchStrategy[Value] = _back.map(MyList)
-_restrictions = st.sampled_from(("", "", "", "ONLY_NEW", "ONLY_PARTIALLY_FILLED"))
-_or_not = st.sampled_from(("", *NAMES))
-_none: st.SearchStrategy[dict[str, Value]] = st.just({})
-_some = {"symbol": _or_not, "symbolStatus": st.sampled_from(("", "", "TRADING", "HALT"))}
-_mini = st.sampled_from(("", "MINI", "FULL"))
-_start = st.one_of(st.just(""), _waits_long)
-_zone = st.sampled_from(("", "0", "-5", "+05:45"))
-_candles = _sometimes(
-    symbol=_symbols, interval=st.sampled_from(("1s", "1m", "15m", "1h", "1d", "1M")), startTime=_start, endTime=_start,
-    limit=st.sampled_from(("", "1", "7", "60")), timeZone=_zone,
-)  # fmt: skip
-_by_id = _sometimes(symbol=_symbols, orderId=_mine_or_theirs)
-_by_name = _sometimes(symbol=_symbols, origClientOrderId=st.sampled_from(("c1", "c2", "c3", "c4")))
-_refused = st.one_of(_order(), _none)
+def _old_trades(chance: Random) -> Params:
+    return _newest(chance) | {"fromId": chance.choice(("", "1", "28276300800", "99999999999999999999"))}
 
-Call = tuple[str, str, st.SearchStrategy[dict[str, Value]]]
-CALLS: tuple[tuple[int, Call], ...] = (
-    (2, ("GET", "ping", _none)),
-    (2, ("GET", "time", _none)),
-    (3, ("GET", "exchangeInfo", _sometimes(symbol=_or_not, permissions=st.sampled_from(("", "", "SPOT", '["SPOT"]'))))),
-    (4, ("GET", "depth", _sometimes(symbol=_symbols, limit=_limits))),
-    (2, ("GET", "trades", _sometimes(symbol=_symbols, limit=_limits))),
-    (2, ("GET", "historicalTrades", _sometimes(symbol=_symbols, limit=_limits, fromId=st.just("28276300800")))),
-    (2, ("GET", "aggTrades", _sometimes(symbol=_symbols, limit=_limits, startTime=_start, endTime=_start))),
-    (3, ("GET", "klines", _candles)),
-    (2, ("GET", "uiKlines", _candles)),
-    (2, ("GET", "avgPrice", _sometimes(symbol=_symbols))),
-    (2, ("GET", "referencePrice", _sometimes(symbol=_symbols))),
-    (2, ("GET", "ticker/24hr", _sometimes(**_some, type=_mini))),
-    (2, ("GET", "ticker", _sometimes(symbol=_symbols, windowSize=st.sampled_from(("", "1m", "4h", "7d")), type=_mini))),
-    (2, ("GET", "ticker/tradingDay", _sometimes(symbols=st.just('["BTCUSDT"]'), timeZone=_zone, type=_mini))),
-    (2, ("GET", "ticker/price", _sometimes(**_some))),
-    (2, ("GET", "ticker/bookTicker", _sometimes(**_some))),
-    (4, ("GET", "account", _sometimes(omitZeroBalances=st.sampled_from(("", "true", "false"))))),
-    (2, ("GET", "account/commission", _sometimes(symbol=_symbols))),
-    (2, ("GET", "rateLimit/order", _none)),
-    (90, ("POST", "order", _order())),
-    (6, ("POST", "order/test", _order())),
-    (16, ("POST", "order/cancelReplace", _replace())),
-    (6, ("GET", "order", st.one_of(_by_id, _by_name))),
-    (14, ("DELETE", "order", st.one_of(_by_id, _by_id, _by_name))),
-    (4, ("GET", "openOrders", _sometimes(symbol=_or_not))),
-    (3, ("DELETE", "openOrders", _sometimes(symbol=_symbols))),
-    (4, ("GET", "allOrders", _sometimes(symbol=_symbols, limit=_limits, startTime=_start, endTime=_start))),
-    (6, ("GET", "myTrades", _sometimes(symbol=_symbols, limit=_limits, startTime=_start))),
-    (3, ("GET", "myPreventedMatches", _sometimes(symbol=_symbols, orderId=_mine))),
-    (20, ("POST", "orderList/oco", _pair())),
-    (8, ("POST", "order/oco", _old_pair())),
-    (4, ("DELETE", "orderList", _sometimes(symbol=_symbols, orderListId=_my_list))),
-    (3, ("GET", "orderList", _sometimes(orderListId=_my_list))),
-    (3, ("GET", "openOrderList", _none)),
-    (3, ("GET", "allOrderList", _sometimes(limit=_limits, startTime=_start))),
-    (1, ("POST", "orderList/oto", _refused)),
-    (1, ("POST", "orderList/otoco", _refused)),
-    (1, ("POST", "orderList/opo", _refused)),
-    (1, ("POST", "orderList/opoco", _refused)),
-    (1, ("PUT", "order/amend/keepPriority", _refused)),
-    (1, ("POST", "sor/order", _refused)),
-    (1, ("POST", "sor/order/test", _refused)),
+
+def _lists(chance: Random) -> Params:
+    return {"limit": chance.choice(("", "", "1", "7")), "startTime": _ago(chance)}
+
+
+def _some(chance: Random) -> Params:
+    return {
+        "symbol": chance.choice(("", *NAMES)), "symbolStatus": chance.choice(("", "", "", "TRADING", "HALT")),
+        "type": chance.choice(("", "", "MINI", "FULL")),
+    }  # fmt: skip
+
+
+def _prices(chance: Random) -> Params:
+    return _some(chance) | {"type": ""}
+
+
+def _window(chance: Random) -> Params:
+    return {"symbol": _symbol(chance), "windowSize": chance.choice(("", "1m", "4h")), "type": _some(chance)["type"]}
+
+
+def _day(chance: Random) -> Params:
+    return {"symbols": '["BTCUSDT","BNBUSDT"]', "timeZone": chance.choice(("", "0", "-5"))}
+
+
+def _info(chance: Random) -> Params:
+    return {"symbol": _symbol(chance)} if chance.random() < 0.5 else {"permissions": chance.choice(("", "SPOT"))}
+
+
+def _one_symbol(chance: Random) -> Params:
+    return {"symbol": _symbol(chance)}
+
+
+def _perhaps_symbol(chance: Random) -> Params:
+    return {"symbol": chance.choice(("", *NAMES))}
+
+
+def _account(chance: Random) -> Params:
+    return {"omitZeroBalances": chance.choice(("", "true", "false"))}
+
+
+def _prevented(chance: Random) -> Params:
+    return {"symbol": _symbol(chance), "orderId": Mine(chance.randrange(8))}
+
+
+def _one_list(chance: Random) -> Params:
+    return {"orderListId": MyList(chance.choice((0, 0, 1, 2)))}
+
+
+def _cancel_list(chance: Random) -> Params:
+    return _one_symbol(chance) | _one_list(chance)
+
+
+def _nothing(chance: Random) -> Params:
+    return {}
+
+
+def _fault(chance: Random) -> dict[str, object] | None:
+    symbol = _symbol(chance)
+    match chance.randrange(6):
+        case 0:
+            return {"kind": "halt", "symbol": symbol, "status": chance.choice(("HALT", "BREAK", "CANCEL_ONLY"))}
+        case 1:
+            return {"kind": "halt", "symbol": symbol, "seconds": 5}
+        case 2:
+            name, value = chance.choice(FILTERS)
+            return {"kind": "filters", "symbol": symbol, name: value}
+        case 3:
+            asset = chance.choice(("USDT", "BTC", "BNB", "EUR"))
+            return {"kind": "balance", "api_key": KEYS[_who(chance)], "asset": asset, "amount": chance.choice(AMOUNTS)}
+    return None
+
+
+CALLS: tuple[tuple[int, str, str, Callable[[Random], Params]], ...] = (
+    (2, "GET", "ping", _nothing),
+    (2, "GET", "time", _nothing),
+    (2, "GET", "exchangeInfo", _info),
+    (3, "GET", "depth", _newest),
+    (2, "GET", "trades", _newest),
+    (2, "GET", "historicalTrades", _old_trades),
+    (2, "GET", "aggTrades", _past),
+    (3, "GET", "klines", _candles),
+    (2, "GET", "uiKlines", _candles),
+    (2, "GET", "avgPrice", _one_symbol),
+    (1, "GET", "referencePrice", _one_symbol),
+    (2, "GET", "ticker/24hr", _some),
+    (2, "GET", "ticker", _window),
+    (2, "GET", "ticker/tradingDay", _day),
+    (2, "GET", "ticker/price", _prices),
+    (2, "GET", "ticker/bookTicker", _prices),
+    (4, "GET", "account", _account),
+    (2, "GET", "account/commission", _one_symbol),
+    (2, "GET", "rateLimit/order", _nothing),
+    (120, "POST", "order", _order),
+    (6, "POST", "order/test", _test),
+    (16, "POST", "order/cancelReplace", _replace),
+    (6, "GET", "order", _one_order),
+    (20, "DELETE", "order", _cancel),
+    (4, "GET", "openOrders", _perhaps_symbol),
+    (3, "DELETE", "openOrders", _one_symbol),
+    (4, "GET", "allOrders", _past),
+    (6, "GET", "myTrades", _past),
+    (3, "GET", "myPreventedMatches", _prevented),
+    (20, "POST", "orderList/oco", _pair),
+    (8, "POST", "order/oco", _old_pair),
+    (6, "DELETE", "orderList", _cancel_list),
+    (3, "GET", "orderList", _one_list),
+    (3, "GET", "openOrderList", _nothing),
+    (3, "GET", "allOrderList", _lists),
+    (1, "POST", "orderList/oto", _order),
+    (1, "POST", "orderList/otoco", _order),
+    (1, "POST", "orderList/opo", _order),
+    (1, "POST", "orderList/opoco", _order),
+    (1, "PUT", "order/amend/keepPriority", _one_order),
+    (1, "POST", "sor/order", _order),
+    (1, "POST", "sor/order/test", _order),
 )
-FAULT = -1
-_calls = st.sampled_from([n for n, (weight, _) in enumerate(CALLS) for _ in range(weight)] + [FAULT] * 12)
-_spoils = st.builds(Spoil, st.sampled_from(HOWS), st.integers(0, 9), _rubbish)
-_is_spoilt = st.integers(0, 9).map(lambda number: number >= 7)
-_statuses = st.sampled_from(("HALT", "BREAK", "CANCEL_ONLY"))
-_faults = st.one_of(
-    st.none(),
-    st.none(),
-    st.builds(lambda symbol, status: {"kind": "halt", "symbol": symbol, "status": status}, _symbols, _statuses),
-    st.builds(lambda symbol: {"kind": "halt", "symbol": symbol, "seconds": 5}, _symbols),
-    st.builds(lambda symbol, one: {"kind": "filters", "symbol": symbol, one[0]: one[1]}, _symbols,
-              st.sampled_from(FILTERS)),
-    st.builds(
-        lambda who, asset, amount: {"kind": "balance", "api_key": KEYS[who], "asset": asset, "amount": amount},
-        _who, st.sampled_from(("USDT", "BTC", "BNB", "EUR")), st.sampled_from(AMOUNTS),
-    ),
-)  # fmt: skip
-
-
-@st.composite
-def steps(draw: st.DrawFn) -> Step | Fault:
-    """One step."""
-    number, wait_ms = draw(_calls), draw(_waits)
-    if number == FAULT:
-        return Fault(wait_ms, draw(_faults))
-    method, path, params = CALLS[number][1]
-    spoil = draw(_spoils) if draw(_is_spoilt) else None
-    in_body = draw(st.sampled_from((0, 0, 0, 2, 9))) if method != "GET" else 0
-    return Step(wait_ms, draw(_who), method, path, tuple(draw(params).items()), in_body, spoil)
+_FAULT = -1
+_WEIGHTED = [at for at, call in enumerate(CALLS) for _ in range(call[0])] + [_FAULT] * 10

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from simulator.api.call import Endpoint
@@ -37,23 +37,26 @@ from tests.simulator.fuzz.house import (
 from tests.simulator.fuzz.model import Model
 from tests.simulator.fuzz.steps import (
     HOWS,
+    IDLE,
     TAILS,
     Ago,
+    Everything,
     Fault,
     Mine,
     MyList,
     Near,
-    Sequence,
+    Open,
     Spoil,
     Step,
     Theirs,
     Value,
     Worth,
-    steps,
+    step_of,
 )
 
 TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
-EXAMPLES, STEPS, AT_LEAST = 170, 120, 20_000
+EXAMPLES, STEPS, AT_LEAST = 105, 200, 20_000
+NUMBERS = st.integers(0, (1 << 62) - 1)
 PROVE_EVERY = 50
 LIMITED = -1003  # may come in the place of any other refusal
 NEVER_ANSWERED = {
@@ -210,10 +213,18 @@ def text_of(house: House, step: Step, value: Value) -> str:
         case Worth(quote):
             lots = quote * 10**8 // rules.cost(last, 1)
             return decimal_text(lots // rules.lot_step * rules.lot_step, rules.lot_atoms)
+        case Everything():
+            free = {asset: int(pair[0].scaleb(8)) for asset, pair in model.balances().items()}
+            base, quote = PAIRS[name]
+            is_sale = dict(step.params).get("side") == "SELL"
+            lots = free.get(base, 0) // rules.lot_atoms if is_sale else free.get(quote, 0) // rules.cost(last, 1)
+            return decimal_text(lots // rules.lot_step * rules.lot_step, rules.lot_atoms)
+        case Open(back):
+            return str(_back(sorted(model.open), back))
         case Mine(back):
             return str(_back(list(model.orders), back))
         case MyList(back):
-            return str(_back(list(model.lists), back))
+            return str(_back(sorted(model.lists, key=lambda n: (model.list_status[n] == "EXECUTING", n)), back))
         case Theirs(back):
             others = [number for who, other in house.models.items() if who != step.who for number in other.orders]
             return str(_back(sorted(others), back))
@@ -280,8 +291,10 @@ def test_whatever_is_sent_is_answered_or_refused_and_every_account_adds_up(runne
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.lists(steps(), min_size=STEPS, max_size=STEPS).map(Sequence), st.booleans())
-    def take_them(sequence: Sequence, enforced: bool) -> None:
+    @given(st.lists(NUMBERS, min_size=STEPS, max_size=STEPS), st.booleans())
+    def take_them(numbers: list[int], enforced: bool) -> None:
+        sequence = [step_of(number) for number in numbers]
+        note("".join(f"\n{at}: {step}" for at, step in enumerate(sequence) if step != IDLE))
         run = Run(runner, enforced, seen)
         for step in sequence:
             run.take(step)
