@@ -14,7 +14,7 @@ help:
 	@echo "make test    set up if needed, then check style and types and run all tests"
 	@echo "make lint    style and types only"
 	@echo "make bench   measure what the README states"
-	@echo "make screenshots  take the pictures of the README from a demo fleet of their own"
+	@echo "make screenshots  take the pictures of README and docs from a demo fleet of their own"
 	@echo "make clean   remove caches and the virtual environment; keeps var/ (databases, journals, keys)"
 
 setup:

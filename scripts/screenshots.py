@@ -1,4 +1,4 @@
-"""Takes the pictures of the README from a demo fleet of its own: ``make screenshots`` (needs Chromium).
+"""Takes the pictures of README and docs from a demo fleet of its own: ``make screenshots`` (needs Chromium).
 
 Flotilla runs in a temporary home on free ports until its bots have traded, so that charts and tables are not empty.
 """
@@ -53,6 +53,7 @@ def main() -> int:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
                 take(browser, f"http://127.0.0.1:{port}", bot_id)
+                take_simulator(browser, f"http://127.0.0.1:{sim_port}")
                 browser.close()
         finally:
             flotilla.send_signal(signal.SIGINT)
@@ -119,6 +120,17 @@ def take(browser: Browser, address: str, bot_id: int) -> None:
     page.emulate_media(color_scheme="light")
     draft(page, address)
     save(page, "create")
+
+
+def take_simulator(browser: Browser, address: str) -> None:
+    """The exchange simulator's own page, with a fault on."""
+    fault = json.dumps({"kind": "silence", "stream": "btcusdt@aggTrade", "seconds": 30}).encode()
+    urllib.request.urlopen(f"{address}/sim/faults", fault, timeout=10).close()
+    page = browser.new_page(viewport=SIZE, color_scheme="light")  # type: ignore[arg-type]
+    page.goto(address)
+    page.get_by_role("heading", name="Faults").wait_for()
+    page.wait_for_timeout(1500)  # it has fetched itself anew
+    save(page, "simulator")
 
 
 def draft(page: Page, address: str) -> None:

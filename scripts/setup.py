@@ -296,7 +296,7 @@ def install(venv: Path, kind: str, lock: IO[str]) -> None:
 def install_client(venv: Path, name: str, lock: IO[str]) -> None:
     """Make the environment of one of `CLIENTS` anew and stamp it. It has no pip of its own: that of `.venv` serves it.
 
-    Its file pins all that it needs, so nothing is resolved. It is compiled when it is used, for little of it is.
+    Its file pins all that it needs, so nothing is resolved.
     """
     started = time.monotonic()
     folder, temporary, log = client_of(venv, name), venv / "tmp", venv / f"client-{name}.log"
@@ -310,7 +310,7 @@ def install_client(venv: Path, name: str, lock: IO[str]) -> None:
     except OSError as error:
         raise SetupFailed(f"{error.filename} cannot be written ({error.strerror}). Run `make` as its owner.") from None
     python = str(folder / "bin" / "python")
-    pip = [str(venv / "bin" / "python"), "-I", "-m", "pip", "--python", python, "install", "--no-deps", "--no-compile"]
+    pip = [str(venv / "bin" / "python"), "-I", "-m", "pip", "--python", python, "install", "--no-deps"]
     environment = quiet_environment(os.environ, temporary)
     for command in (
         [base_python(), "-I", "-m", "venv", "--without-pip", str(folder)],

@@ -26,7 +26,7 @@ from simulator.doors.streams import Streams
 from simulator.doors.ws_api import WsApi
 from simulator.faults import Faults
 from simulator.market.clock import wall_ms
-from simulator.market.opening import open_market
+from simulator.market.opening import Market, open_market
 from simulator.market.replay import BadFile
 from simulator.page.page import Page
 from simulator.page.recent import Recent
@@ -74,8 +74,8 @@ class Options:
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Replay a CSV (.gz) of trades or candles, named SYMBOL-…; may be given several times. "
-    "Without it, a market is generated.",
+    help="Replay trades or candles: a CSV (.gz), a Parquet file or an archive of Binance's (.zip), named SYMBOL-…, or "
+    "a folder of them; may be given several times. Without it, a market is generated.",
 )
 @click.option("--rebase", is_flag=True, help="Move the replay to now: its beginning is traded at this moment.")
 @click.option("--loop", is_flag=True, help="Start the replay over at its end; else the market halts there.")
@@ -160,10 +160,7 @@ async def _serve(options: Options) -> int:
         keeps_start=options.scenario is not None,
     )  # fmt: skip
     faults = Faults(market.clock.speed)
-    play = None
-    if options.scenario is not None:
-        script = read_script(options.scenario, market.clock.market_ms, options.seed, market.symbols)
-        play = Play(script, faults, lambda text: click.echo(text, err=True))
+    play = _play(options, market, faults)
     exchange = Exchange(market.symbols, options.seed, market.usual)
     venue = Venue(exchange, market.tapes, market.clock, store, schedule=play)
     limits = Limits(enforced=not options.unlimited)
@@ -217,6 +214,14 @@ async def _serve(options: Options) -> int:
     if failed is not None:
         raise failed
     return 0
+
+
+def _play(options: Options, market: Market, faults: Faults) -> Play | None:
+    """The scenario that was asked for, if one was; raises `BadScenario`."""
+    if options.scenario is None:
+        return None
+    script = read_script(options.scenario, market.clock.market_ms, options.seed, market.symbols)
+    return Play(script, faults, lambda text: click.echo(text, err=True))
 
 
 @web.middleware

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from bots.strategies import DEFINITIONS
 from server.notify.commands import COMMANDS, HELP
 from shared.events import PAYLOADS
+from simulator.app import main as simulator_command
+from simulator.faults.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -37,6 +40,20 @@ def test_every_telegram_command_is_documented_and_helped_with():
     told = COMMANDS - {"start"}  # Telegram's own greeting
     assert [c for c in sorted(told) if f"`/{c}" not in text] == []
     assert [c for c in sorted(told - {"help"}) if f"/{c}" not in HELP] == []
+
+
+def test_every_fault_of_the_simulator_is_documented_with_its_help_and_an_example():
+    text = (ROOT / "docs" / "simulator.md").read_text()
+    for kind in KINDS.values():
+        example = json.dumps(dict(kind.example), ensure_ascii=False)
+        assert f"| `{kind.name}` | {kind.help} | `{example}` |\n" in text
+
+
+def test_every_option_of_the_simulator_is_in_its_help_or_its_document():
+    text = (ROOT / "docs" / "simulator.md").read_text()
+    options = [option for parameter in simulator_command.params for option in parameter.opts if option.startswith("--")]
+    untold = {"--host", "--port", "--port-file", "--unlimited", "--help"}  # for machines; said by --help
+    assert [option for option in options if option not in untold and f"`{option}" not in text] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))

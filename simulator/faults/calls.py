@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from simulator.core.rules import ApiError
+from simulator.doors.limits import ORDERS_10S, WEIGHT_LIMIT
 from simulator.faults.kinds import (
     CallFault,
     Delay,
@@ -27,6 +28,11 @@ from simulator.faults.kinds import (
 from simulator.faults.switchboard import Active, Faults
 
 T = TypeVar("T")
+TOO_MANY_ORDERS = f"Too many new orders; current limit is {ORDERS_10S} orders per 10 SECOND."
+TOO_MUCH_WEIGHT = (
+    f"Too much request weight used; current limit is {WEIGHT_LIMIT} request weight per 1 MINUTE. "
+    "Please use WebSocket Streams for live updates to avoid polling the API."
+)
 UNKNOWN_STATUS = {
     -1006: "An unexpected response was received from the message bus. Execution status unknown.",
     -1007: "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
@@ -125,7 +131,7 @@ async def _carried_out(
             raise ApiError(fault.code, fault.msg or "Refused.", fault.status)
         case OrderLimit():
             retry = {"Retry-After": str(math.ceil(fault.seconds))}
-            raise ApiError(-1015, "Too many new orders; current limit is 100 orders per 10 SECOND.", 429, retry)
+            raise ApiError(-1015, TOO_MANY_ORDERS, 429, retry)
         case RateLimit():
             assert main is not None
             raise _rate_limited(faults, main, fault, asked, now_ms)
@@ -156,8 +162,7 @@ def _rate_limited(faults: Faults, active: Active, fault: RateLimit, asked: Asked
     faults.banned[asked.address] = (now_ms + math.ceil(seconds * 1000), active.id)
     return ApiError(
         -1003,
-        "Too much request weight used; current limit is 6000 request weight per 1 MINUTE. "
-        "Please use WebSocket Streams for live updates to avoid polling the API.",
+        TOO_MUCH_WEIGHT,
         429,
         {"Retry-After": str(math.ceil(seconds))},
     )

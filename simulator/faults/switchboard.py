@@ -46,10 +46,11 @@ class Active:
 
     def strikes_now(self, who: object, every: int) -> bool:
         """Count one that it meets, of *who*; is it the one to strike?"""
-        met = self.met.get(who, 0) + 1
-        self.met[who] = met % every
-        if met < every:
-            return False
+        if every > 1:
+            met = self.met.get(who, 0) + 1
+            self.met[who] = met % every
+            if met < every:
+                return False
         self.hits += 1
         if self.left is not None:
             self.left -= 1

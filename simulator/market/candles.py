@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +119,14 @@ class Tape(Protocol):
 
     def seconds(self, start_s: int, end_s: int) -> Candles:
         """One candle for each second from start_s to end_s (exclusive), idle ones included."""
+
+
+@runtime_checkable
+class MinuteTape(Tape, Protocol):
+    """A tape that knows its minutes without looking at every second of them."""
+
+    def minutes(self, start_s: int, end_s: int) -> Candles:
+        """One candle for each minute from start_s to end_s (exclusive, both on a minute), idle ones included."""
 
 
 def join(parts: Sequence[Candles]) -> Candles:
@@ -272,8 +280,7 @@ class History:
             if self.stopped:
                 break
             minutes = self._hour(closed)
-            head = max(0, start_s - closed * HOUR_S) // MINUTE_S
-            parts.append(minutes.pick(slice(head, None)) if closed == hour and head else minutes)
+            parts.append(minutes.pick(np.flatnonzero(minutes.open_s >= start_s)) if closed == hour else minutes)
         open_s = stop_ms // SECOND_MS // MINUTE_S * MINUTE_S
         live_s = max(start_s, last_hour * HOUR_S)
         parts += [self._minute(second // MINUTE_S) for second in range(live_s, open_s, MINUTE_S)]
@@ -319,17 +326,21 @@ class History:
     def _hour(self, hour: int) -> Candles:
         known = self._hours.get(hour)
         if known is None:
-            seconds = self.tape.seconds(hour * HOUR_S, (hour + 1) * HOUR_S)
-            known = _kept(self._hours, hour, roll_up(seconds, seconds.open_s // MINUTE_S * MINUTE_S), CACHED_HOURS)
+            known = _kept(self._hours, hour, self._computed(hour * HOUR_S, (hour + 1) * HOUR_S), CACHED_HOURS)
         return known
 
     def _minute(self, minute: int) -> Candles:
         known = self._closed.get(minute)
         if known is None:
-            seconds = self.tape.seconds(minute * MINUTE_S, (minute + 1) * MINUTE_S)
-            candle = roll_up(seconds, seconds.open_s // MINUTE_S * MINUTE_S)
+            candle = self._computed(minute * MINUTE_S, (minute + 1) * MINUTE_S)
             known = _kept(self._closed, minute, candle, CACHED_MINUTES)
         return known
+
+    def _computed(self, start_s: int, end_s: int) -> Candles:
+        if isinstance(self.tape, MinuteTape):
+            return self.tape.minutes(start_s, end_s)
+        seconds = self.tape.seconds(start_s, end_s)
+        return roll_up(seconds, seconds.open_s // MINUTE_S * MINUTE_S)
 
 
 def _kept(cache: dict[int, Candles], key: int, value: Candles, size: int) -> Candles:

@@ -197,19 +197,18 @@ def test_no_client_complains(trading: Visit) -> None:
 
 
 @pytest.fixture(scope="module")
-def with_keys(open_market: Callable, visit: Callable[..., Visit]) -> dict[str, Visit]:
-    """All clients at one simulator, each signing with an Ed25519 key of its own."""
+def gathering(open_market: Callable, visit: Callable[..., Visit]) -> dict[tuple[str, str], Visit]:
+    """Clients at one simulator, each with an account of its own: (name, part of the scenario) -> visit."""
     simulator = open_market()
-    return {
-        client.name: visit(client, simulator, "keys", private_key=Ed25519PrivateKey.generate()) for client in CLIENTS
-    }
+    visits = {(c.name, "keys"): visit(c, simulator, "keys", private_key=Ed25519PrivateKey.generate()) for c in CLIENTS}
+    return visits | {(c.name, "sweep"): visit(c, simulator, "sweep") for c in (CCXT, BINANCE_SDK)}
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_an_ed25519_key_signs_orders_and_subscribes_to_their_events(
-    client: Client, with_keys: dict[str, Visit]
+    client: Client, gathering: dict[tuple[str, str], Visit]
 ) -> None:
-    signing = with_keys[client.name]
+    signing = gathering[client.name, "keys"]
 
     assert {name: order["status"] for name, order in signing.seen["steps"].items()} == {
         "limit resting": "NEW",
@@ -221,28 +220,11 @@ def test_an_ed25519_key_signs_orders_and_subscribes_to_their_events(
     assert_fills_agree(signing, [event for event in signing.seen["events"] if event["event"] == "fill"])
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
-def test_a_rate_limit_on_demand_is_understood(
-    client: Client, open_market: Callable, visit: Callable[..., Visit]
-) -> None:
-    simulator = open_market()
-    fault = {"kind": "rate_limit", "path": "/api/v3/account", "seconds": 60}
-    assert simulator.sim("POST", "faults", fault).status == 201
-
-    refused = visit(client, simulator, "limits").seen["refusals"]["account"]
-
-    if client == CCXT:
-        assert refused["raised"] == "DDoSProtection"
-    else:
-        assert refused["code"] == -1003
-    assert 0 < int(refused["retry_after"]) <= 60
-
-
 def test_models_of_the_exchanges_own_library_fit_whatever_is_answered(
-    open_market: Callable, visit: Callable[..., Visit]
+    gathering: dict[tuple[str, str], Visit],
 ) -> None:
     """Strict models: a text in the place of a number, or the other way round, is a complaint."""
-    swept = visit(BINANCE_SDK, open_market(), "sweep").seen["steps"]
+    swept = gathering[BINANCE_SDK.name, "sweep"].seen["steps"]
 
     unfit = {name: outcome for name, outcome in swept.items() if outcome != {"complaints": []}}
     for name, fields in UNKNOWN_TO_ITS_OWN_LIBRARY.items():
@@ -251,11 +233,32 @@ def test_models_of_the_exchanges_own_library_fit_whatever_is_answered(
     assert len(swept) > 70
 
 
-def test_whatever_else_ccxt_asks_for_it_understands(open_market: Callable, visit: Callable[..., Visit]) -> None:
-    swept = visit(CCXT, open_market(), "sweep").seen["steps"]
+def test_whatever_else_ccxt_asks_for_it_understands(gathering: dict[tuple[str, str], Visit]) -> None:
+    swept = gathering[CCXT.name, "sweep"].seen["steps"]
 
     assert {name: outcome for name, outcome in swept.items() if outcome != {"answered": True}} == {}
     assert len(swept) > 20
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+def test_a_rate_limit_and_a_ban_on_demand_are_understood(
+    client: Client, gathering: dict[tuple[str, str], Visit], visit: Callable[..., Visit]
+) -> None:
+    assert all(earlier.seen for earlier in gathering.values())  # the ban hits all of this machine
+    simulator = gathering[client.name, "keys"].simulator
+    fault = {"kind": "rate_limit", "path": "/api/v3/account", "seconds": 60}
+    assert simulator.sim("POST", "faults", fault).status == 201
+
+    refused = visit(client, simulator, "limits").seen["refusals"]
+
+    assert simulator.sim("DELETE", "faults").status == 200
+    if client == CCXT:
+        assert [row["raised"] for row in refused.values()] == ["DDoSProtection"] * 2
+    else:
+        assert [row["code"] for row in refused.values()] == [-1003] * 2
+    assert "banned until" not in refused["limited"]["text"]
+    assert "banned until" in refused["banned"]["text"]
+    assert all(50 < int(row["retry_after"]) <= 60 for row in refused.values())
 
 
 # Comparing

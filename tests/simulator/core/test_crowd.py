@@ -29,13 +29,13 @@ def test_a_price_holds_the_same_until_it_is_drawn_anew(price, second):
     assert {crowd.lots(1, price, s) for s in same} <= {crowd.lots(1, price, second)}
 
 
-def test_prices_hold_a_few_usual_trades_each_and_round_ones_more():
+def test_prices_hold_about_a_usual_trade_each_and_round_ones_more():
     crowd = Crowd(7, 1000)
     plain = [crowd.lots(1, price, 0) for price in range(100_001, 100_100)]
     assert min(plain) >= 1
-    assert 1500 < sum(plain) / len(plain) < 4000
+    assert 800 < sum(plain) / len(plain) < 2000
     round_ones = [crowd.lots(1, price, 0) for price in range(100_000, 300_000, 100)]
-    assert sum(round_ones) / len(round_ones) > 8000
+    assert sum(round_ones) / len(round_ones) > 4000
 
 
 def test_keys_and_sides_are_worlds_of_their_own():

@@ -86,7 +86,7 @@ def private_pem(key) -> str:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "not a PEM"),
+        ("", "PEM"),
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "not a PEM"),
         ("\ud800", "not a PEM"),
         ("x" * 5000, "5000 characters"),

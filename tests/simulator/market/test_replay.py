@@ -10,13 +10,15 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.market.candles import History, roll_up
 from simulator.market.replay import CANDLES_HEADER, TRADES_HEADER, BadFile, ReplayTape, load_tapes, rebased
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def a_file(folder: Path, header: str, *rows: object, name: str = "BTCUSDT-x.csv") -> Path:
@@ -75,14 +77,30 @@ def test_a_minute_candle_is_spread_over_its_minute(tmp_path):
         "1020000,101,101,101,101,1,,,,",
         "1080000,101,102,101,102,1,,,,",
     )
-    assert [(t.time_ms, t.price, t.qty) for t in tape.trades(0, 1_020_000).rows() if t.buyer_maker] == [
-        (967_500, 10_000, 50_000), (982_500, 9_900, 50_000), (997_500, 10_200, 50_000), (1_012_500, 10_100, 50_000),
-    ]  # fmt: skip
+    trades = tape.trades(0, 1_020_000)
+
+    price = trades.price
+    assert (price[0], price.max(), price.min(), price[-1]) == (10_000, 10_200, 9_900, 10_100)
+    assert (trades.qty.sum(), trades.qty[~trades.buyer_maker].sum()) == (400_000, 200_000)
+    assert len(np.unique(trades.time_ms // 1000)) > 30
+    assert (tape.first_ms(0), tape.end_ms()) == (960_000, 1_140_000)
 
 
 def test_a_volume_finer_than_a_lot_loses_the_rest(tmp_path):
     tape = a_tape(tmp_path, CANDLES_HEADER, "960000,100,100,100,100,0.000129,,,0.000119,")
-    assert [(trade.qty, trade.buyer_maker) for trade in tape.trades(0, 10**7).rows()] == [(1, True), (11, False)]
+    trades = tape.trades(0, 10**7)
+    assert (trades.qty.sum(), trades.qty[~trades.buyer_maker].sum()) == (12, 11)
+
+
+def test_a_volume_below_a_lot_becomes_one_for_each_price(tmp_path):
+    tape = a_tape(tmp_path, CANDLES_HEADER, "960000,100,101,100,101,0.000001,,,,")
+    assert sorted((trade.price, trade.qty) for trade in tape.trades(0, 10**7).rows()) == [(10_000, 1), (10_100, 1)]
+
+
+def test_traces_of_floating_point_are_no_digits(tmp_path):
+    tape = a_tape(tmp_path, CANDLES_HEADER, "960000,100,101,100,101,0.7999999999999999,80.30000000000001,20,,")
+    candle = tape.seconds(960, 961)
+    assert (candle.volume.tolist(), candle.quote.tolist()) == ([80_000], [803_000_000])
 
 
 def test_a_looped_tape_begins_again(tmp_path):
@@ -96,6 +114,25 @@ def test_a_looped_tape_begins_again(tmp_path):
     assert tape.seconds(1001, 1005).close.tolist() == [10_000, 10_100, 10_000, 10_000]
 
 
+def test_a_minute_that_begins_idle_opens_with_its_first_trade(tmp_path):
+    rows = ["959900,90,1,1", "962100,100,1,1", "975000,102,1,0", "1019000,101,1,1", "1140000,103,1,1"]
+    minutes = History(a_tape(tmp_path, TRADES_HEADER, *rows)).klines("1m", 960_000, None, 9, 1_140_999)
+    assert [row[:6] for row in minutes.rows()] == [
+        (960, 10_000, 10_200, 10_000, 10_100, 300_000),
+        (1020, 10_100, 10_100, 10_100, 10_100, 0),
+        (1080, 10_100, 10_100, 10_100, 10_100, 0),
+        (1140, 10_300, 10_300, 10_300, 10_300, 100_000),
+    ]
+
+
+def test_the_hour_in_which_a_tape_begins_is_kept_when_it_has_ended(tmp_path):
+    rows = [f"{3_600_000 + minute * 60_000},{100 + minute},1,1" for minute in (50, 55, 59, 60, 61)]
+    history = History(a_tape(tmp_path, TRADES_HEADER, *rows))
+    assert history.klines("1m", 0, None, 99, 7_261_000).open_s.tolist() == [3600 + 60 * n for n in range(50, 62)]
+    assert history.klines("1m", 3_600_000 + 54 * 60_000, None, 2, 7_261_000).open_s.tolist() == [6840, 6900]
+    assert history.klines("1h", 0, None, 9, 7_261_000).volume.tolist() == [300_000, 200_000]
+
+
 def test_a_tape_moves_in_time_as_a_whole(tmp_path):
     tapes = load_tapes([a_file(tmp_path, TRADES_HEADER, "1000100,100,1,1")], False)
     moved = rebased(tapes, 5_000)["BTCUSDT"]
@@ -105,7 +142,9 @@ def test_a_tape_moves_in_time_as_a_whole(tmp_path):
 def test_files_of_one_symbol_are_joined_in_time(tmp_path):
     late = a_file(tmp_path, TRADES_HEADER, "2000100,100,1,1", name="BTCUSDT-2.csv.gz")
     early = a_file(tmp_path, TRADES_HEADER, "1000100,101,1,1", name="BTCUSDT-1.csv")
-    assert load_tapes([late, early], False)["BTCUSDT"].recorded.price.tolist() == [10_100, 10_000]
+    tape = load_tapes([late, early], False)["BTCUSDT"]
+    assert [(t.id, t.price) for t in tape.trades(0, 10**9).rows()] == [(1, 10_100), (2, 10_000)]
+    assert [tape.last_trade(time_ms).id for time_ms in (1_500_000, 3_000_000)] == [1, 2]
     overlap = a_file(tmp_path, TRADES_HEADER, "1000000,1,1,1", "1500000,1,1,1", name="BTCUSDT-3.csv")
     with pytest.raises(BadFile, match="overlaps"):
         load_tapes([early, overlap], False)
@@ -134,6 +173,11 @@ def test_a_pair_that_is_not_built_in_gets_rules_from_its_decimals(tmp_path):
         (CANDLES_HEADER, ["1000,1,1,1,1,1,,,2,"], "line 2: taker_buy_base is '2', but it must not exceed the volume 1"),
         (CANDLES_HEADER, ["1000,1,3,1,2,0.00001,,,,"], "must be at least 3 lots"),
         (CANDLES_HEADER, ["1000,1,1,1,1,0,,,,"], "nothing is traded"),
+        (CANDLES_HEADER, ["1000,1,1,1,1,1,,,,"] * 2, "line 3: open_time_ms is '1000', but it must lie after"),
+        (CANDLES_HEADER, ["1000,1,1,1,1,1,,1.5,,"], "line 2: trades is '1.5', but it must be a whole number"),
+        (CANDLES_HEADER, ["1000,1,1,1,1,999999999999999,,,,"], "volume is '999999999999999', but it must be a smaller"),
+        (TRADES_HEADER, ["1000,100,1,1", "", "1000,100,1,1"], "line 3: row is '', but it must have 4 columns"),
+        (TRADES_HEADER, ["1000,100.,1,1"], "line 2: price is '100.', but it must be a plain decimal number"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_refused_with_file_line_value_and_remedy(tmp_path, header, rows, sentence):
@@ -202,6 +246,35 @@ def test_recorded_trades_add_up_to_the_recorded_candles(recorded, name):
         assert (candle[5] * scale, candle[7]) == (Decimal(row["volume"]), int(row["trades"]))
 
 
-def test_recorded_minutes_can_be_replayed(recorded):
-    tape = load_tapes([recorded / "BTCUSDT-spot-1m-20241130.csv.gz"], False)["BTCUSDT"]
-    assert len(tape.recorded.id) > 100_000
+def test_recorded_minutes_are_met_exactly(recorded):
+    path = recorded / "BTCUSDT-spot-1m-20241130.csv.gz"
+    tape = load_tapes([path], False)["BTCUSDT"]
+    with gzip.open(path, "rt") as file:
+        rows = list(csv.DictReader(file))
+    some = rows[::97]
+    inexact = 0
+
+    for row in some:
+        open_s = int(row["open_time_ms"]) // 1000
+        seconds = tape.seconds(open_s, open_s + 60)
+        minute = roll_up(seconds, seconds.open_s // 60 * 60).rows()[0]
+        prices = [Decimal(row[column]).scaleb(2) for column in ("open", "high", "low", "close")]
+        assert (list(minute[1:5]), minute[7]) == (prices, int(row["trades"]))
+        volume, quote = Decimal(row["volume"]).scaleb(5), round(Decimal(row["quote_volume"]).scaleb(7))
+        inexact += (minute[5], minute[6]) != (volume, quote)
+        assert minute[5] == int(volume)
+    assert inexact == 0  # none of these had lots finer than today's
+
+
+def test_a_rebased_loop_of_minutes_begins_again(recorded):
+    tapes = load_tapes([recorded / "BTCUSDT-spot-1m-20241130.csv.gz"], True)
+    tape = rebased(tapes, 1_000_000_000)["BTCUSDT"]
+    first, span = tape.first_ms(0), tape.span_ms
+    assert (first, span) == (1_733_007_600_000 + 1_000_000_000, 41_761 * 60_000)
+
+    once, again = tape.trades(first, first + 120_000), tape.trades(first + span, first + span + 120_000)
+
+    assert again.price.tolist() == once.price.tolist()
+    assert (again.time_ms - once.time_ms).tolist() == [span] * len(once.id)
+    assert again.id[0] == tape.last_trade(first + span).id + 1
+    assert tape.seconds(first // 1000, first // 1000 + 60).open_s.tolist() == [first // 1000 + n for n in range(60)]

@@ -115,8 +115,9 @@ async def keys(client: Client, seen: Seen) -> None:
 
 
 async def limits(client: Client, seen: Seen) -> None:
-    """One call that the exchange refuses."""
-    seen.refusals["account"] = await _refusal(client.balances())
+    """A call that the exchange refuses, and the same once more, as it should not be asked."""
+    seen.refusals["limited"] = await _refusal(client.balances())
+    seen.refusals["banned"] = await _refusal(client.balances())
 
 
 async def sweep(client: Client, seen: Seen) -> None:
