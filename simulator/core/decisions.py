@@ -147,7 +147,7 @@ def trigger(exchange: Exchange, order: Order, now_ms: int) -> list[Fact]:
         budget = held + account.free(rules.quote)
     taking = Taking(
         placed.order_id, placed.api_key, rules, placed.side, placed.price or None, placed.stp, order.left, budget,
-        now_ms,
+        now_ms, 0 if budget is None else budget - held,
     )  # fmt: skip
     take(exchange, taking, all_or_nothing=placed.tif == "FOK")
     needed = max(held, taking.cost) if budget is not None else held
@@ -293,6 +293,8 @@ def _working(exchange: Exchange, rules: SymbolRules, ask: Request, price: int, n
     taking = Taking(
         number, ask.api_key, rules, ask.side, price or None, ask.stp, qty or rules.max_lots or 1 << 62,
         None if ask.qty is not None else ask.quote_qty, now_ms,
+        # What is not known yet may be all there is.
+        _needed(rules, ask.side, price, qty) or exchange.accounts[ask.api_key].free(paid_asset(rules, ask.side)),
     )  # fmt: skip
     if price:
         locked = _needed(rules, ask.side, price, qty)

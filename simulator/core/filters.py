@@ -77,6 +77,8 @@ def changed(rules: SymbolRules, changes: dict[str, str]) -> SymbolRules:
             raise ValueError(f"{name} is {text!r}: {rules.symbol} knows no part smaller than {fixed(size)}.")
         if not atoms and field in ("tick_step", "lot_step", "min_price", "min_lots"):
             raise ValueError(f"{name} is {text!r}: it must be above 0.")
+        if field in ("maker_ppm", "taker_ppm") and atoms >= ATOMS:
+            raise ValueError(f"{name} is {text!r}: give a fraction below 1, such as \"0.001\".")
         values[field] = atoms // size
     return replace(rules, **values)  # type: ignore[arg-type]
 

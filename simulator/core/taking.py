@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from simulator.core.exchange import Exchange, received_asset
+from simulator.core.exchange import Exchange, paid_asset, received_asset
 from simulator.core.matching import BUY, MARKET, SELL, Move
 from simulator.core.orders import Ended, Fact, Filled, Order, OrderPlaced, Prevented, Queued
 from simulator.core.rules import PPM, SymbolRules
@@ -18,7 +18,8 @@ BNB, BNB_DISCOUNT_PPM = "BNB", 750_000  # fees paid in BNB cost three quarters
 
 @dataclass(slots=True)
 class Taking:
-    """An order on its way through the book. *left* lots or *budget* atoms of quote, whichever is given, bound it."""
+    """An order on its way through the book. *left* lots or *budget* atoms of quote, whichever is given, bound it.
+    *aside*: atoms free now that it sets aside to pay with, so that no fee comes out of them."""
 
     order_id: int
     api_key: str
@@ -29,6 +30,7 @@ class Taking:
     left: int
     budget: int | None
     now_ms: int
+    aside: int
     filled: int = 0
     cost: int = 0
     prevented: int = 0
@@ -45,7 +47,7 @@ def take(exchange: Exchange, taking: Taking, all_or_nothing: bool) -> None:
     if all_or_nothing and not _is_enough(exchange, taking):
         return
     other_side = SELL if taking.side == BUY else BUY
-    spent: dict[tuple[str, str], int] = {}
+    spent = {(taking.api_key, paid_asset(taking.rules, taking.side)): taking.aside}
     crowd_price = crowd_used = 0
     unit = taking.rules.notional_atoms
     for offer in book.offers(taking.side, taking.limit, second):
@@ -152,7 +154,7 @@ def _fee_for(
     exchange: Exchange, api_key: str, rules: SymbolRules, side: str, price: int, qty: int, is_maker: bool,
     spent: dict[tuple[str, str], int],
 ) -> tuple[int, str]:  # fmt: skip
-    """Fee of an execution in atoms, rounded down, and its asset. *spent* remembers BNB that this decision uses up."""
+    """Fee of an execution in atoms, rounded down, and its asset. *spent* remembers what this decision uses up."""
     account = exchange.accounts[api_key]
     ppm = exchange.fee_ppm(account, rules, is_maker)
     got_in = received_asset(rules, side)
