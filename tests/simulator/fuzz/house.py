@@ -43,8 +43,8 @@ PAIRS = {name: (SYMBOLS[name].base, SYMBOLS[name].quote) for name in NAMES}
 BY_CALL = {(endpoint.method, endpoint.path.removeprefix("/api/v3/")): endpoint for endpoint in ENDPOINTS}
 RICH, SAVER, POOR, READER = "rich", "saver", "poor", "reader"
 DEPOSITS: dict[str, dict[str, str]] = {
-    RICH: {"USDT": "100000", "USDC": "50000", "BTC": "2", "BNB": "5"},
-    SAVER: {"USDT": "20000", "USDC": "9000", "BTC": "0.5", "BNB": "2"},  # pays its fees in BNB
+    RICH: {"USDT": "1000000", "USDC": "500000", "BTC": "20", "BNB": "2000"},
+    SAVER: {"USDT": "50000", "USDC": "20000", "BTC": "1", "BNB": "9"},  # pays its fees in BNB
     POOR: {"USDT": "60", "USDC": "0.00000001", "BTC": "0.0004", "BNB": "0.02"},
     READER: {"USDT": "1000"},
 }

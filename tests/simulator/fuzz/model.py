@@ -116,7 +116,7 @@ class Model:
 
     def _opened(self, event: Json) -> Known:
         number, list_id = event["i"], event["g"]
-        if any(o.client_id == event["c"] for o in self._of(event["s"])):
+        if any(o.client_id == event["c"] for o in self.of(event["s"])):
             raise Mismatch(f"order {number} has the id of an order that is open: {event}")
         order = Known(
             event["s"], event["S"], event["o"], event["f"], event["c"], list_id, Decimal(event["p"]),
@@ -182,7 +182,8 @@ class Model:
             locked[asset] += needed
         return locked
 
-    def _of(self, symbol: str) -> list[Known]:
+    def of(self, symbol: str) -> list[Known]:
+        """Open orders of one symbol."""
         return [order for order in self.open.values() if order.symbol == symbol]
 
     # what is asked

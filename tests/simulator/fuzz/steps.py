@@ -20,6 +20,12 @@ class Near(NamedTuple):
     e5: int
 
 
+class Meets(NamedTuple):
+    """The price of somebody's open order."""
+
+    back: int
+
+
 class Worth(NamedTuple):
     """A quantity worth about so many of the quote."""
 
@@ -60,7 +66,7 @@ class Ago(NamedTuple):
     ms: int
 
 
-Value = str | Near | Worth | Everything | Open | Mine | MyList | Theirs | Ago
+Value = str | Near | Meets | Worth | Everything | Open | Mine | MyList | Theirs | Ago
 Params = dict[str, Value]
 
 
@@ -124,7 +130,7 @@ KINDS = (
     "LIMIT", "LIMIT", "LIMIT", "MARKET", "MARKET", "LIMIT_MAKER", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT",
     "TAKE_PROFIT_LIMIT",
 )  # fmt: skip
-STP = ("",) * 6 + ("EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "DECREMENT", "NONE")
+STP = ("",) * 20 + ("EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "DECREMENT") * 3 + ("NONE",)
 AGO_MS = (0, 1000, 60_000, 3_600_000, 86_400_000, 200_000_000)
 SPOILT = 0.25
 
@@ -161,16 +167,18 @@ def _symbol(chance: Random) -> str:
     return chance.choice(("BTCUSDT", *NAMES))
 
 
-def _near(chance: Random) -> Near:
+def _near(chance: Random) -> Value:
     if chance.random() < 0.04:
         return Near(chance.choice((-90_000, -30_000, 30_000, 600_000)))
-    return Near(chance.randint(-60, 60))
+    if chance.random() < 0.15:
+        return Meets(chance.randrange(8))
+    return Near(chance.choice((chance.randint(-60, 60), chance.randint(-400, 400))))
 
 
 def _worth(chance: Random) -> Value:
     if chance.random() < 0.12:
         return Everything()
-    return Worth(chance.choice((6, 20, 200, 200, 2000, 2000, 30_000, chance.choice((1, 4, 400_000)))))
+    return Worth(chance.choice((6, 20, 200, 200, 2000, 2000, 30_000, chance.choice((1, 4, 30_000, 400_000)))))
 
 
 def _id(chance: Random) -> str:
@@ -202,10 +210,10 @@ def _order(chance: Random) -> Params:
     if "LIMIT" in kind:
         params["price"] = _near(chance)
     if kind == "LIMIT_MAKER":
-        params["price"] = Near(chance.randint(-1, 40) * (-1 if side == "BUY" else 1))
+        params["price"] = Near(chance.randint(-1, 150) * (-1 if side == "BUY" else 1))
     if kind.startswith(("STOP", "TAKE")):
         rises = kind.startswith("STOP") == (side == "BUY")
-        params["stopPrice"] = Near(chance.randint(-1, 30) * (1 if rises else -1))
+        params["stopPrice"] = Near(chance.randint(-1, 120) * (1 if rises else -1))
     said: Params = {
         "newClientOrderId": _id(chance), "newOrderRespType": _form(chance),
         "selfTradePreventionMode": chance.choice(STP),
@@ -227,7 +235,7 @@ def _replace(chance: Random) -> Params:
 
 
 def _pair(chance: Random) -> Params:
-    side, gap = chance.choice(("BUY", "SELL")), chance.randint(0, 30)
+    side, gap = chance.choice(("BUY", "SELL")), chance.choice((0, 5, 30, 300))
     params: Params = {"symbol": _symbol(chance), "side": side, "quantity": _worth(chance)}
     gains, stops = ("above", "below") if side == "SELL" else ("below", "above")
     for leg, kinds in (
