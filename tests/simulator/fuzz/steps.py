@@ -102,11 +102,11 @@ RUBBISH = (
     "", "0", "-1", "1e5", "1e-05", "NaN", "Infinity", "9" * 20, "9" * 21, "9" * 400, "0." + "0" * 19 + "1",
     "1.123456789", "18446744073709551616", "9223372036854775808", "99999999999999", "1_000", "+1", " 1", "1 ", "1\n",
     "0x10", "１", "٣", "²", "'; DROP TABLE orders; --", "\x00", "BTCUSDT\x00", "\n", "é", "\U0001f4a9", "%00", "%",
-    "&=", "null", "true", "True", "[]", "[1]", "{}", '["BTCUSDT"]', '["BTCUSDT","BTCUSDT"]', '["BTCUSDT",5]', "[" * 5000,
-    '{"a":' * 1000, "BTCUSDT", "btcusdt", "LTCUSDT", "ETHBTC", "BUY", "MARKET", "GTC", "GTX", "1s", "8d",
+    "&=", "null", "true", "True", "[]", "[1]", "{}", '["BTCUSDT"]', '["BTCUSDT","BTCUSDT"]', '["BTCUSDT",5]',
+    "[" * 5000, '{"a":' * 1000, "BTCUSDT", "btcusdt", "LTCUSDT", "ETHBTC", "BUY", "MARKET", "GTC", "GTX", "1s", "8d",
     "-12:00", "+14:00", "../../etc/passwd", "<script>", "x" * 36, "x" * 37, "undefined", "-0", "0.0", ".5", "5.",
 )  # fmt: skip
-TAILS = ("&", "&&=&", "&=1", "&%zz=1", "&a%00b=1", "&%ED%A0%80=1", "&x", "#", "?", "&é=1", "\udcff", "&x=\udc80", ";a=1")
+TAILS = ("&", "&&=&", "&=1", "&%zz=1", "&a%00=1", "&%ED%A0%80=1", "&x", "#", "?", "&é=1", "\udcff", "&x=\udc80", ";a")
 HOWS = (
     "left out", "emptied", "replaced", "replaced", "replaced", "doubled", "unknown", "tail", "unsigned", "signature",
     "key", "no key", "short key", "another's key", "stale", "future", "recvWindow", "timestamp",
