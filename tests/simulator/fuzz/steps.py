@@ -276,8 +276,8 @@ def _one_order(chance: Random) -> Params:
 
 
 def _cancel(chance: Random) -> Params:
-    own: Params = {"cancelRestrictions": chance.choice(("",) * 8 + ("ONLY_NEW",)), "newClientOrderId": _id(chance)}
-    return _one_order(chance) | own
+    restrictions = chance.choice(("",) * 5 + ("ONLY_NEW", "ONLY_PARTIALLY_FILLED"))
+    return _one_order(chance) | {"cancelRestrictions": restrictions, "newClientOrderId": _id(chance)}
 
 
 def _ago(chance: Random) -> Value:

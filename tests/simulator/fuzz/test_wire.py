@@ -113,7 +113,7 @@ def everything_from(line: socket.socket) -> bytes:
 def test_no_request_is_too_broken_to_go_on_after_it(start, eventually):
     simulator, seen = start("--unlimited"), Counter()
 
-    @settings(BRIEFLY, max_examples=500)
+    @settings(BRIEFLY, max_examples=300)
     @given(NUMBERS)
     def send(number: int) -> None:
         chance = Random(number)
@@ -162,7 +162,7 @@ def frame(chance: Random) -> bytes:
 def test_no_frame_is_too_broken_for_the_next_client(start, eventually):
     simulator, seen = start("--unlimited"), Counter()
 
-    @settings(BRIEFLY, max_examples=400)
+    @settings(BRIEFLY, max_examples=300)
     @given(NUMBERS)
     def send(number: int) -> None:
         chance = Random(number)
@@ -214,7 +214,7 @@ def test_thousands_of_subscriptions_come_and_go(start, eventually):
                 return message
 
     async def listener(number: int) -> int:
-        async with websockets.connect(simulator.ws + "/stream", max_size=None) as client:
+        async with websockets.connect(simulator.ws + "/stream", max_size=None, max_queue=None) as client:
             for at in range(0, len(streams), 100):
                 assert (await answer_to(client, at, "SUBSCRIBE", streams[at : at + 100]))["result"] is None
             listed = (await answer_to(client, 7777, "LIST_SUBSCRIPTIONS", []))["result"]
