@@ -22,6 +22,7 @@ from simulator.doors.away import turned_away
 from simulator.doors.door import Door
 from simulator.doors.limits import Limits
 from simulator.doors.rest import Rest
+from simulator.doors.server_log import server_log
 from simulator.doors.sockets import MARKET_TERMS, Gate
 from simulator.doors.streams import Streams
 from simulator.doors.ws_api import WsApi
@@ -195,8 +196,9 @@ async def _serve(options: Options) -> int:
     for path in ("/api/{path:.*}", "/sapi/{path:.*}"):
         app.router.add_route("*", path, rest.handle)
     runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=CLOSE_S / 2, max_line_size=MAX_LINE, auto_decompress=False
-    )
+        app, access_log=None, shutdown_timeout=CLOSE_S / 2, max_line_size=MAX_LINE, auto_decompress=False,
+        logger=server_log(),
+    )  # fmt: skip
     await runner.setup()
     try:
         await web.TCPSite(runner, options.host, options.port).start()

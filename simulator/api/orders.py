@@ -264,7 +264,10 @@ def _not_valid(name: str) -> ApiError:
 
 
 def _test_weight(params: Params) -> int:
-    return 20 if params.flag("computeCommissionRates") else 1
+    try:
+        return 20 if params.flag("computeCommissionRates") else 1
+    except ApiError:
+        return 1
 
 
 def _open_orders_weight(params: Params) -> int:

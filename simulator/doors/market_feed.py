@@ -58,7 +58,7 @@ class MarketFeed(Listener):
     def is_served(self, stream: str) -> bool:
         """Is there such a stream?"""
         symbol, _, kind = stream.partition("@")
-        is_listed = symbol == symbol.lower() and symbol.upper() in self._venue.exchange.symbols
+        is_listed = symbol.isascii() and symbol.islower() and symbol.upper() in self._venue.exchange.symbols
         return stream in MARKET_WIDE or (is_listed and kind in KINDS)
 
     def begin(self, stream: str) -> None:

@@ -101,9 +101,12 @@ class Connection:
             when = asyncio.get_running_loop().time() + grace_s
             self._end.reschedule(min(when, self._end.when() or when))
 
-    async def run(self, opened: Callable[[], None], on_text: Callable[[str], None]) -> web.WebSocketResponse:
+    async def run(self, opened: Callable[[], None], on_text: Callable[[str], None]) -> web.StreamResponse:
         """Shake hands, call *opened*, then hand each text message to *on_text* until the client is gone."""
-        await self._socket.prepare(self._request)
+        try:
+            await self._socket.prepare(self._request)
+        except ValueError:  # headers that are no text
+            return web.Response(status=400, text="No WebSocket handshake: its headers are no text.\n")
         self._transport = self._request.transport
         pinging = asyncio.create_task(self._ping())
         try:

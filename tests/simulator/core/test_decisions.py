@@ -405,6 +405,16 @@ def test_fees_are_paid_in_bnb_where_the_account_says_so_and_has_some():
     assert desk.exchange.fees == {"BNB": 75_000}
 
 
+def test_who_keeps_enough_bnb_pays_with_it_for_the_sale_of_the_rest():
+    desk = Desk()
+    desk.open("saver", pays_in_bnb=True, BNB=1)
+    desk.exchange.books["BNBUSDT"].touch = touch_after(Trade(1, 0, 60_000, 1, True))
+
+    desk.place(SELL, 999, who="saver", symbol="BNBUSDT")  # 0.999 × 0.1 % × ¾ = 0.00074925
+
+    assert desk.balances("saver")["BNB"] == (ATOMS // 1000 - 74_925, 0)
+
+
 def test_who_has_too_little_bnb_pays_in_what_was_bought():
     desk = Desk()
     desk.open("saver", pays_in_bnb=True, USDT=10_000)
@@ -508,10 +518,8 @@ def test_filters_that_change_hold_for_new_orders():
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"colour": "1"}, {"tick_size": "0"}, {"tick_size": "0.001"}, {"min_qty": "-1"}, {"min_notional": "x"},
-        {"taker_fee": "1"},
-    ],
+    [{"colour": "1"}, {"tick_size": "0"}, {"tick_size": "0.001"}, {"min_qty": "-1"}, {"min_notional": "x"},
+     {"taker_fee": "1"}, {"maker_fee": "25"}],
 )  # fmt: skip
 def test_filters_that_cannot_be_are_refused_with_a_sentence(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):

@@ -339,3 +339,12 @@ def test_connections_that_subscribe_and_leave_at_once_leave_nothing_behind(start
         assert set(seen) == {"btcusdt@depth@100ms", "btcusdt@depth"}
 
     run(scenario)
+
+
+@pytest.mark.parametrize("name", ["btcu\u017fdt@trade", "btcusdt@TRADE", "BTCUSDT@trade", "@trade"])
+def test_a_name_under_which_nothing_is_told_is_not_served(name):
+    def scenario(stage: Stage) -> None:
+        assert stage.feed.is_served("btcusdt@trade")
+        assert not stage.feed.is_served(name)
+
+    staged(scenario)

@@ -374,6 +374,16 @@ class TestAnySocket:
     def test_a_get_that_is_no_handshake_is_a_bad_request(self, simulator, path):
         assert simulator.get(path).status == 400
 
+    @pytest.mark.parametrize("bad", [b"Upgrade: \xd2", b"Sec-WebSocket-Key: \x84A==", b"Sec-WebSocket-Version: \xff"])
+    def test_a_handshake_that_is_no_text_is_a_bad_request(self, simulator, path, bad):
+        sound = [b"Upgrade: websocket", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", b"Sec-WebSocket-Version: 13"]
+        name = bad.partition(b":")[0]
+        lines = [bad if line.startswith(name) else line for line in sound]
+        with socket.create_connection(("127.0.0.1", simulator.port), 10) as line:
+            head = [f"GET {path} HTTP/1.1".encode(), b"Host: x", b"Connection: Upgrade", *lines, b"", b""]
+            line.sendall(b"\r\n".join(head))
+            assert line.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
+
 
 @pytest.mark.parametrize(("path", "code"), [("/ws", 1008), ("/stream", 1008), ("/ws-api/v3", 1000)])
 def test_market_streams_take_five_messages_a_second(start, path, code):
