@@ -101,6 +101,22 @@ def test_after_logon_requests_need_no_signature(simulator):
     run(scenario)
 
 
+def test_a_skewed_clock_is_that_of_sessions_too(start):
+    simulator = start()
+
+    async def scenario() -> None:
+        async with connect(simulator) as socket:
+            await ask(socket, "session.logon", signed(holder(simulator)))
+            simulator.sim("POST", "faults", {"kind": "clock_skew", "ms": -3000})
+            assert await code(socket, "account.status", {"timestamp": now()}) == (400, -1021)
+            assert (await ask(socket, "account.status", {"timestamp": now() - 3000}))["status"] == 200
+            status = (await ask(socket, "session.status"))["result"]
+            assert abs(status["connectedSince"] - status["authorizedSince"]) < 5000
+            assert status["serverTime"] - now() < -2000
+
+    run(scenario)
+
+
 def test_a_request_may_still_name_another_key(simulator):
     owner, other = holder(simulator), simulator.account(USDT="7")
 
