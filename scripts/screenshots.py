@@ -128,7 +128,7 @@ def take_simulator(browser: Browser, address: str) -> None:
     urllib.request.urlopen(f"{address}/sim/faults", fault, timeout=10).close()
     page = browser.new_page(viewport=SIZE, color_scheme="light")  # type: ignore[arg-type]
     page.goto(address)
-    page.get_by_role("heading", name="Faults").wait_for()
+    page.get_by_role("heading", name="Faults", exact=True).wait_for()
     page.wait_for_timeout(1500)  # it has fetched itself anew
     save(page, "simulator")
 

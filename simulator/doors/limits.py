@@ -10,6 +10,7 @@ from simulator.core.rules import ApiError
 MINUTE_MS, TEN_SECONDS_MS, DAY_MS = 60_000, 10_000, 86_400_000
 WEIGHT_LIMIT, ORDERS_10S, ORDERS_1D = 6000, 100, 200_000
 CONNECTIONS_MS, CONNECTIONS_LIMIT = 300_000, 300
+IGNORED_LIMIT, BAN_MS = 10, 120_000  # who goes on asking after so many refusals in a minute is banned for so long
 
 
 class Limits:
@@ -18,10 +19,16 @@ class Limits:
     def __init__(self, enforced: bool = True) -> None:
         self.enforced = enforced
         self._used: dict[tuple[str, int], tuple[int, int]] = {}  # (who, window length) -> (window, count)
+        self._banned: dict[str, int] = {}  # address -> wall ms until which it is banned
 
     def spend_weight(self, address: str, weight: int, now_ms: int) -> None:
-        """Charge a request; 429 with -1003 when the minute's weight is used up."""
+        """Charge a request; 429 with -1003 when the minute's weight is used up, 418 for who ignores that."""
+        if now_ms < self._banned.get(address, 0):
+            raise banned(self._banned[address], now_ms)
         if self._add(address, MINUTE_MS, weight, now_ms) > WEIGHT_LIMIT and self.enforced:
+            if self._add(f"refusals of {address}", MINUTE_MS, 1, now_ms) > IGNORED_LIMIT:
+                self._banned[address] = now_ms + BAN_MS
+                raise banned(self._banned[address], now_ms)
             raise ApiError(
                 -1003,
                 f"Too much request weight used; current limit is {WEIGHT_LIMIT} request weight per 1 MINUTE. "
@@ -82,6 +89,17 @@ class Limits:
         count = max(0, (count if known == window else 0) + number)
         self._used[who, length_ms] = (window, count)
         return count
+
+
+def banned(until_ms: int, now_ms: int, told_ms: int | None = None) -> ApiError:
+    """418: an address is banned until *until_ms*; *told_ms* is how the exchange's clock writes that."""
+    return ApiError(
+        -1003,
+        f"Way too much request weight used; IP banned until {told_ms or until_ms}. "
+        "Please use WebSocket Streams for live updates to avoid bans.",
+        418,
+        {"Retry-After": str(max(1, -(-(until_ms - now_ms) // 1000)))},
+    )
 
 
 ORDER_LIMITS = (("SECOND", 10, ORDERS_10S), ("DAY", 1, ORDERS_1D))

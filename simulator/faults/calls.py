@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from simulator.core.rules import ApiError
-from simulator.doors.limits import ORDERS_10S, WEIGHT_LIMIT
+from simulator.doors.limits import ORDERS_10S, WEIGHT_LIMIT, banned
 from simulator.faults.kinds import (
     CallFault,
     Delay,
@@ -171,13 +171,7 @@ def _rate_limited(faults: Faults, active: Active, fault: RateLimit, asked: Asked
 def _check_ban(faults: Faults, asked: Asked, now_ms: int) -> None:
     end_ms, _ = faults.banned.get(asked.address, (0, 0))
     if now_ms < end_ms:
-        raise ApiError(
-            -1003,
-            f"Way too much request weight used; IP banned until {end_ms + faults.skew_ms}. "
-            "Please use WebSocket Streams for live updates to avoid bans.",
-            418,
-            {"Retry-After": str(math.ceil((end_ms - now_ms) / 1000))},
-        )
+        raise banned(end_ms, now_ms, end_ms + faults.skew_ms)
 
 
 async def _wait(delays: Sequence[Active], when: str) -> None:
