@@ -169,12 +169,16 @@ def my_prevented_matches(call: Call) -> Answer:
     if one is None and order_id is None:
         raise ApiError(-1102, "Param 'preventedMatchId' or 'orderId' must be sent, but both were empty/null!")
     found = {
-        prevented.match_id: order_wire.prevented_match(rules, order, prevented)
+        prevented.match_id: (order, call.venue.exchange.orders[prevented.against], prevented)
         for order in _orders_of(call, rules)
         for _, prevented in order.preventions
         if one in (None, prevented.match_id) and (from_id is None or prevented.match_id >= from_id)
     }
-    return [found[number] for number in sorted(found)][:limit]
+    rows = [found[number] for number in sorted(found)][:limit]
+    return [
+        order_wire.prevented_match(rules, *((other, order) if prevented.is_maker else (order, other)), prevented)
+        for order, other, prevented in rows
+    ]
 
 
 def account(call: Call) -> Answer:

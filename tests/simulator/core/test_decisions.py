@@ -201,16 +201,16 @@ def test_a_crossed_customer_moves_up_as_the_crowd_before_it_is_taken():
 
 @pytest.mark.parametrize("stp", STP_MODES)
 def test_who_meets_himself_is_kept_apart(stp):
-    """100 lots rest; 250 arrive: what is expired or taken off depends on the mode of who arrives."""
+    """100 lots rest; 250 arrive: the mode of who arrives says which is expired whole, or what both lose."""
     desk = Desk(crowd=0)
     resting = desk.place(SELL, 100, START, kind="LIMIT_MAKER")
 
     order = desk.place(BUY, 250, START, stp=stp)
 
     expected = {
-        "EXPIRE_TAKER": ("NEW", "EXPIRED_IN_MATCH", 0, 100),
+        "EXPIRE_TAKER": ("NEW", "EXPIRED_IN_MATCH", 0, 250),
         "EXPIRE_MAKER": ("EXPIRED_IN_MATCH", "NEW", 100, 0),
-        "EXPIRE_BOTH": ("EXPIRED_IN_MATCH", "EXPIRED_IN_MATCH", 100, 100),
+        "EXPIRE_BOTH": ("EXPIRED_IN_MATCH", "EXPIRED_IN_MATCH", 100, 250),
         "DECREMENT": ("EXPIRED_IN_MATCH", "NEW", 100, 100),
     }
     assert (resting.status, order.status, resting.prevented, order.prevented) == expected[stp]
