@@ -14,7 +14,7 @@ ORDER_PARAMS = (
     "symbol side type timeInForce quantity quoteOrderQty price newClientOrderId newOrderRespType "
     "selfTradePreventionMode stopPrice trailingDelta icebergQty"
 )
-_TYPES = (
+TYPES = (
     "LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT",
 )  # fmt: skip
 _FORMS = ("ACK", "RESULT", "FULL")
@@ -25,7 +25,7 @@ def order_request(call: Call) -> tuple[Request, str]:
     """The order asked for and the form of the answer."""
     params, rules = call.params, call.rules()
     side = params.choice("side", (BUY, SELL), ApiError(*BAD_SIDE))
-    kind = params.choice("type", _TYPES, ApiError(*BAD_TYPE))
+    kind = params.choice("type", TYPES, ApiError(*BAD_TYPE))
     refuse_trailing_and_iceberg(params, "trailingDelta", "icebergQty")
     is_limit, is_stop = kind.startswith("LIMIT") or kind.endswith("_LIMIT"), kind.startswith(("STOP", "TAKE"))
     tif = "GTC"

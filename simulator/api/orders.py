@@ -216,7 +216,7 @@ def _cancel(call: Call, rules: SymbolRules, order: Order | None, cancel_id: str)
 def _check_restrictions(call: Call, order: Order | None) -> None:
     restriction = call.params.text("cancelRestrictions")
     if restriction not in (None, "ONLY_NEW", "ONLY_PARTIALLY_FILLED"):
-        raise ApiError(-1145, "Invalid cancelRestrictions")
+        raise ApiError(-1145, "cancelRestrictions has to be either ONLY_NEW or ONLY_PARTIALLY_FILLED.")
     if restriction and order is not None and order.is_open and restriction != f"ONLY_{order.status}":
         raise ApiError(-2011, "Order was not canceled due to cancel restrictions.")
 
