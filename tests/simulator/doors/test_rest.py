@@ -27,7 +27,9 @@ def test_exchange_info_lists_the_symbols_asked_for(simulator):
         "BTCUSDT", "ETHUSDT", "BTCUSDC", "ETHUSDC", "BNBUSDT", "BNBUSDC",
     ]  # fmt: skip
     assert {s["status"] for s in info["symbols"]} == {"TRADING"}
-    assert {limit["rateLimitType"] for limit in info["rateLimits"]} == {"REQUEST_WEIGHT", "ORDERS"}
+    assert [(limit["rateLimitType"], limit["interval"], limit["intervalNum"]) for limit in info["rateLimits"]] == [
+        ("REQUEST_WEIGHT", "MINUTE", 1), ("ORDERS", "SECOND", 10), ("ORDERS", "DAY", 1), ("RAW_REQUESTS", "MINUTE", 5),
+    ]  # fmt: skip
     one = simulator.get("/api/v3/exchangeInfo?symbol=ETHUSDT").json["symbols"]
     assert [s["baseAsset"] for s in one] == ["ETH"]
     two = simulator.get('/api/v3/exchangeInfo?symbols=["BTCUSDT","ETHUSDC"]').json["symbols"]
