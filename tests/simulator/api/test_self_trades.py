@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.simulator.doors.ws_caller import LISTEN, ask, connect, events_until, run, signed
+from tests.simulator.ws_caller import LISTEN, ask, connect, events_until, run, signed
 
 STOPPED_AT = "2026-01-01T00:00:00Z"
 MODES = {  # what arrives with it -> (quantity prevented of the taker, 0.03; of the maker, 0.05), "" for nothing

@@ -12,7 +12,7 @@ import websockets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.simulator.doors.ws_caller import (
+from tests.simulator.ws_caller import (
     FAR,
     LISTEN,
     ORDER,

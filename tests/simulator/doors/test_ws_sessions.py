@@ -7,7 +7,7 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.simulator.doors.ws_caller import (
+from tests.simulator.ws_caller import (
     FAR,
     LISTEN,
     ORDER,
