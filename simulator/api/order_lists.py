@@ -173,8 +173,8 @@ def _written(call: Call, lists: list[OrderList]) -> Answer:
     return [order_wire.order_list(one, call.venue.exchange.legs(one)) for one in lists]
 
 
-def _refused(method: str, path: str, ws_method: str) -> Endpoint:
-    return Endpoint(method, "/api/v3/" + path, ws_method, 1, unsupported, None, signed=True)
+def _refused(method: str, path: str, ws_method: str, weight: int = 1) -> Endpoint:
+    return Endpoint(method, "/api/v3/" + path, ws_method, weight, unsupported, None, signed=True)
 
 
 _LEGS = " ".join(f"{name}Type " + " ".join(name + part for part in _LEG.split()) for name in ("above", "below"))
@@ -200,7 +200,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _refused("POST", "orderList/otoco", "orderList.place.otoco"),
     _refused("POST", "orderList/opo", "orderList.place.opo"),
     _refused("POST", "orderList/opoco", "orderList.place.opoco"),
-    _refused("PUT", "order/amend/keepPriority", "order.amend.keepPriority"),
+    _refused("PUT", "order/amend/keepPriority", "order.amend.keepPriority", 4),
     _refused("POST", "sor/order", "sor.order.place"),
     _refused("POST", "sor/order/test", "sor.order.test"),
 )  # fmt: skip

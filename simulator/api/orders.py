@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from simulator.api import order_wire
+from simulator.api import order_wire, weights
 from simulator.api.call import Answer, Call, Endpoint, signed, trading
 from simulator.api.order_request import ORDER_PARAMS, new_client_id, order_request
 from simulator.core.orders import Order
-from simulator.core.rules import CLIENT_ID_PATTERN, ApiError, SymbolRules
+from simulator.core.rules import CLIENT_ID_PATTERN, ApiError, SymbolRules, not_valid
 from simulator.doors.params import Params
 from simulator.venue import fills_of
 
@@ -60,10 +60,10 @@ def replace_order(call: Call) -> Answer:
     """Cancel an order and place another, which may fail each for itself. Filters are checked before the cancel."""
     params, rules = call.params, call.rules()
     modes = ("STOP_ON_FAILURE", "ALLOW_FAILURE")
-    mode = params.choice("cancelReplaceMode", modes, _not_valid("cancelReplaceMode"))
+    mode = params.choice("cancelReplaceMode", modes, not_valid("cancelReplaceMode"))
     exceeded = ("DO_NOTHING", "CANCEL_ONLY")
     on_limit = params.choice(
-        "orderRateLimitExceededMode", exceeded, _not_valid("orderRateLimitExceededMode"), "DO_NOTHING"
+        "orderRateLimitExceededMode", exceeded, not_valid("orderRateLimitExceededMode"), "DO_NOTHING"
     )
     ask, form = order_request(call)
     cancel_id = params.text("cancelNewClientOrderId", CLIENT_ID_PATTERN) or new_client_id(call, "cancel")
@@ -263,22 +263,6 @@ def _rates(call: Call, rules: SymbolRules) -> dict[str, Json]:
     }
 
 
-def _not_valid(name: str) -> ApiError:
-    return ApiError(-1130, f"Data sent for parameter '{name}' is not valid.")
-
-
-def _test_weight(params: Params) -> int:
-    return 20 if params.flag("computeCommissionRates") else 1
-
-
-def _open_orders_weight(params: Params) -> int:
-    return 6 if "symbol" in params else 80
-
-
-def _my_trades_weight(params: Params) -> int:
-    return 5 if "orderId" in params else 20
-
-
 _REPLACE_PARAMS = (
     " cancelReplaceMode cancelOrderId cancelOrigClientOrderId cancelNewClientOrderId cancelRestrictions "
     "orderRateLimitExceededMode"
@@ -288,7 +272,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     signed("GET", "account/commission", "account.commission", 20, commission, "symbol"),
     signed("GET", "rateLimit/order", "account.rateLimits.orders", 40, order_limits),
     trading("POST", "order", "order.place", 1, place_order, ORDER_PARAMS),
-    signed("POST", "order/test", "order.test", _test_weight, try_order, ORDER_PARAMS + " computeCommissionRates"),
+    signed("POST", "order/test", "order.test", weights.order_test, try_order, ORDER_PARAMS + " computeCommissionRates"),
     trading(
         "POST", "order/cancelReplace", "order.cancelReplace", 1, replace_order, ORDER_PARAMS + _REPLACE_PARAMS
     ),
@@ -297,11 +281,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "DELETE", "order", "order.cancel", 1, cancel_order,
         "symbol orderId origClientOrderId newClientOrderId cancelRestrictions",
     ),
-    signed("GET", "openOrders", "openOrders.status", _open_orders_weight, open_orders, "symbol"),
+    signed("GET", "openOrders", "openOrders.status", weights.by_symbol(6, 80), open_orders, "symbol"),
     trading("DELETE", "openOrders", "openOrders.cancelAll", 1, cancel_open_orders, "symbol"),
     signed("GET", "allOrders", "allOrders", 20, all_orders, "symbol orderId startTime endTime limit"),
     signed(
-        "GET", "myTrades", "myTrades", _my_trades_weight, my_trades, "symbol orderId startTime endTime fromId limit"
+        "GET", "myTrades", "myTrades", weights.my_trades, my_trades, "symbol orderId startTime endTime fromId limit"
     ),
     signed(
         "GET", "myPreventedMatches", "myPreventedMatches", 20, my_prevented_matches,
