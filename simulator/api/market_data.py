@@ -16,7 +16,7 @@ from simulator.api import weights
 from simulator.api.call import Answer, Call, Endpoint, public
 from simulator.api.market_wire import Json
 from simulator.core.filters import symbol_info
-from simulator.core.rules import ApiError, SymbolRules, illegal
+from simulator.core.rules import ApiError, SymbolRules, illegal, not_valid
 from simulator.doors.limits import rate_limits
 from simulator.doors.params import Params
 from simulator.market import past_trades
@@ -260,7 +260,7 @@ def _offset_ms(params: Params) -> int:
     if match is not None:
         offset = (int(match[2]) * 60 + int(match[3] or 0)) * 60_000 * (-1 if match[1] == "-" else 1)
     if match is None or not EARLIEST_ZONE_MS <= offset <= LATEST_ZONE_MS:
-        raise ApiError(-1130, "Data sent for parameter 'timeZone' is not valid.")
+        raise not_valid("timeZone")
     return offset
 
 
@@ -278,7 +278,7 @@ def _permissions(params: Params) -> set[str] | None:
     if not isinstance(names, list) or not names or not all(
         isinstance(name, str) and PERMISSION.fullmatch(name) for name in names
     ):  # fmt: skip
-        raise ApiError(-1130, "Data sent for parameter 'permissions' is not valid.")
+        raise not_valid("permissions")
     return set(names)
 
 

@@ -7,6 +7,7 @@ from simulator.api.call import Answer, Call, Endpoint, signed, trading
 from simulator.api.order_request import (
     BAD_SIDE,
     BAD_TYPE,
+    TYPES,
     answer_form,
     new_client_id,
     not_with,
@@ -33,13 +34,8 @@ def place_oco(call: Call) -> Answer:
     qty = params.atoms("quantity")
     if qty is None:
         raise mandatory("quantity")
-    upper, lower = (_GAINS, _STOPS) if side == SELL else (_STOPS, _GAINS)
-    kinds = {
-        "above": params.choice("aboveType", _STOPS + _GAINS, ApiError(*BAD_TYPE)),
-        "below": params.choice("belowType", _STOPS + _GAINS, ApiError(*BAD_TYPE)),
-    }
-    if kinds["above"] not in upper or kinds["below"] not in lower:
-        raise rejected("The relationship of the prices for the orders is not correct.")
+    kinds = {name: params.choice(f"{name}Type", TYPES, ApiError(*BAD_TYPE)) for name in ("above", "below")}
+    _check_types(side, kinds["above"], kinds["below"])
     form = answer_form(params, "ACK")
     common = {"api_key": call.api_key, "symbol": rules.symbol, "side": side, "qty": qty, "stp": stp_mode(params)}
     legs = [_leg(call, params, name, kind, common) for name, kind in kinds.items()]
@@ -123,6 +119,21 @@ def unsupported(call: Call) -> Answer:
     raise ApiError(-1020, "This operation is not supported.")
 
 
+def _check_types(side: str, above: str, below: str) -> None:
+    """Which two types make a pair."""
+    if above not in _STOPS + _GAINS or below not in _STOPS + _GAINS:
+        raise ApiError(-1158, "Order type not supported in OCO.")
+    if above == below == "LIMIT_MAKER":
+        raise ApiError(-1168, "At least one OCO order must be contingent.")
+    if side == BUY and above == "LIMIT_MAKER":
+        raise ApiError(-1165, "A limit order in a buy OCO must be below.")
+    if side == SELL and below == "LIMIT_MAKER":
+        raise ApiError(-1166, "A limit order in a sell OCO must be above.")
+    upper, lower = (_GAINS, _STOPS) if side == SELL else (_STOPS, _GAINS)
+    if above not in upper or below not in lower:
+        raise rejected("The relationship of the prices for the orders is not correct.")
+
+
 def _leg(call: Call, params: Params, name: str, kind: str, common: dict[str, object]) -> Request:
     refuse_trailing_and_iceberg(params, f"{name}TrailingDelta", f"{name}IcebergQty")
     values = {"price": params.atoms(f"{name}Price"), "stop": params.atoms(f"{name}StopPrice")}
@@ -162,8 +173,8 @@ def _written(call: Call, lists: list[OrderList]) -> Answer:
     return [order_wire.order_list(one, call.venue.exchange.legs(one)) for one in lists]
 
 
-def _refused(method: str, path: str, ws_method: str) -> Endpoint:
-    return Endpoint(method, "/api/v3/" + path, ws_method, 1, unsupported, None, signed=True)
+def _refused(method: str, path: str, ws_method: str, weight: int = 1) -> Endpoint:
+    return Endpoint(method, "/api/v3/" + path, ws_method, weight, unsupported, None, signed=True)
 
 
 _LEGS = " ".join(f"{name}Type " + " ".join(name + part for part in _LEG.split()) for name in ("above", "below"))
@@ -189,7 +200,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _refused("POST", "orderList/otoco", "orderList.place.otoco"),
     _refused("POST", "orderList/opo", "orderList.place.opo"),
     _refused("POST", "orderList/opoco", "orderList.place.opoco"),
-    _refused("PUT", "order/amend/keepPriority", "order.amend.keepPriority"),
+    _refused("PUT", "order/amend/keepPriority", "order.amend.keepPriority", 4),
     _refused("POST", "sor/order", "sor.order.place"),
     _refused("POST", "sor/order/test", "sor.order.test"),
 )  # fmt: skip

@@ -7,14 +7,14 @@ from hashlib import blake2b
 from simulator.api.call import Call
 from simulator.core.matching import BUY, SELL
 from simulator.core.orders import Request
-from simulator.core.rules import CLIENT_ID_PATTERN, DEFAULT_STP, STP_MODES, ApiError, mandatory, rejected
+from simulator.core.rules import CLIENT_ID_PATTERN, DEFAULT_STP, STP_MODES, ApiError, mandatory, not_valid, rejected
 from simulator.doors.params import Params
 
 ORDER_PARAMS = (
     "symbol side type timeInForce quantity quoteOrderQty price newClientOrderId newOrderRespType "
     "selfTradePreventionMode stopPrice trailingDelta icebergQty"
 )
-_TYPES = (
+TYPES = (
     "LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT",
 )  # fmt: skip
 _FORMS = ("ACK", "RESULT", "FULL")
@@ -25,7 +25,7 @@ def order_request(call: Call) -> tuple[Request, str]:
     """The order asked for and the form of the answer."""
     params, rules = call.params, call.rules()
     side = params.choice("side", (BUY, SELL), ApiError(*BAD_SIDE))
-    kind = params.choice("type", _TYPES, ApiError(*BAD_TYPE))
+    kind = params.choice("type", TYPES, ApiError(*BAD_TYPE))
     refuse_trailing_and_iceberg(params, "trailingDelta", "icebergQty")
     is_limit, is_stop = kind.startswith("LIMIT") or kind.endswith("_LIMIT"), kind.startswith(("STOP", "TAKE"))
     tif = "GTC"
@@ -75,7 +75,7 @@ def time_in_force(params: Params, name: str) -> str:
 def stp_mode(params: Params) -> str:
     """``selfTradePreventionMode``, by default the symbol's."""
     name = "selfTradePreventionMode"
-    mode = params.choice(name, ("NONE", "TRANSFER", *STP_MODES), _not_valid(name), DEFAULT_STP)
+    mode = params.choice(name, ("NONE", "TRANSFER", *STP_MODES), not_valid(name), DEFAULT_STP)
     if mode not in STP_MODES:
         raise ApiError(-1013, "This symbol does not allow the specified self-trade prevention mode.")
     return mode
@@ -83,7 +83,7 @@ def stp_mode(params: Params) -> str:
 
 def answer_form(params: Params, default: str) -> str:
     """``newOrderRespType``."""
-    return params.choice("newOrderRespType", _FORMS, _not_valid("newOrderRespType"), default)
+    return params.choice("newOrderRespType", _FORMS, not_valid("newOrderRespType"), default)
 
 
 def not_with(params: Params, name: str) -> None:
@@ -97,7 +97,3 @@ def new_client_id(call: Call, use: str = "order") -> str:
     exchange = call.venue.exchange
     text = f"{use}/{len(exchange.orders)}/{len(exchange.lists)}/{exchange.last_trade_id}/{call.api_key}"
     return blake2b(text.encode(), digest_size=11).hexdigest()
-
-
-def _not_valid(name: str) -> ApiError:
-    return ApiError(-1130, f"Data sent for parameter '{name}' is not valid.")

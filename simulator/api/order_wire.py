@@ -131,18 +131,24 @@ def my_trade(rules: SymbolRules, order: Order, fill: Filled) -> Json:
     }
 
 
-def prevented_match(rules: SymbolRules, order: Order, prevented: Prevented) -> Json:
-    """Row of myPreventedMatches, seen from the order that lost quantity."""
+def prevented_match(rules: SymbolRules, taker: Order, maker: Order, prevented: Prevented) -> Json:
+    """Row of myPreventedMatches, which tells what was taken off the one, the other, or both."""
+    lost = {
+        name: rules.qty_text(fact.qty)
+        for name, order in (("takerPreventedQuantity", taker), ("makerPreventedQuantity", maker))
+        for _, fact in order.preventions
+        if fact.match_id == prevented.match_id
+    }
     return {
         "symbol": rules.symbol,
         "preventedMatchId": prevented.match_id,
-        "takerOrderId": max(prevented.order_id, prevented.against),
+        "takerOrderId": taker.placed.order_id,
         "makerSymbol": rules.symbol,
-        "makerOrderId": min(prevented.order_id, prevented.against),
+        "makerOrderId": maker.placed.order_id,
         "tradeGroupId": -1,
-        "selfTradePreventionMode": order.placed.stp,
+        "selfTradePreventionMode": taker.placed.stp,
         "price": rules.price_text(prevented.price),
-        "makerPreventedQuantity": rules.qty_text(prevented.qty),
+        **lost,
         "transactTime": prevented.time_ms,
     }
 
@@ -231,10 +237,12 @@ def execution_report(rules: SymbolRules, order: Order, fact: OrderFact) -> Json:
     if order.working_ms >= 0:
         report["W"] = order.working_ms
     report["V"] = placed.stp
-    if isinstance(fact, Prevented):
-        report |= {"v": fact.match_id, "A": rules.qty_text(order.prevented), "B": rules.qty_text(fact.qty),
-                   "u": -1, "U": fact.against, "Cs": placed.symbol, "pl": rules.qty_text(fact.qty),
-                   "pL": rules.price_text(fact.price), "pY": fixed(rules.cost(fact.price, fact.qty))}  # fmt: skip
+    prevented = _prevented_by(fact, order)
+    if prevented is not None:
+        report |= {"v": prevented.match_id, "A": rules.qty_text(order.prevented), "B": rules.qty_text(prevented.qty),
+                   "u": -1, "U": prevented.against, "Cs": placed.symbol, "pl": rules.qty_text(prevented.met),
+                   "pL": rules.price_text(prevented.price),
+                   "pY": fixed(rules.cost(prevented.price, prevented.met))}  # fmt: skip
     if ended is not None and ended.reason:
         report["eR"] = ended.reason
     return report
@@ -274,13 +282,25 @@ def list_status(found: OrderList, legs: Iterable[Order]) -> Json:
     }
 
 
+def is_told(fact: OrderFact) -> bool:
+    """Has *fact* a report of its own? A prevention that ends its order is told with the end."""
+    return not (isinstance(fact, Prevented) and fact.is_end)
+
+
+def _prevented_by(fact: OrderFact, order: Order) -> Prevented | None:
+    """What self-trade prevention has to do with *fact*."""
+    if isinstance(fact, Ended) and fact.status == "EXPIRED_IN_MATCH":
+        return order.preventions[-1][1]
+    return fact if isinstance(fact, Prevented) else None
+
+
 def _execution_type(fact: OrderFact, order: Order) -> str:
     match fact:
         case Filled():
             return "TRADE"
         case OrderPlaced() | Triggered():
             return "NEW"
-        case Prevented():
+        case Prevented() | Ended(status="EXPIRED_IN_MATCH"):
             return "TRADE_PREVENTION"
         case Ended(status="CANCELED"):
             return "CANCELED"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from simulator.api import order_wire
+from simulator.api import order_wire, weights
 from simulator.api.call import Answer, Call, Endpoint, signed, trading
 from simulator.api.order_request import ORDER_PARAMS, new_client_id, order_request
 from simulator.core.orders import Order
-from simulator.core.rules import CLIENT_ID_PATTERN, ApiError, SymbolRules
+from simulator.core.rules import CLIENT_ID_PATTERN, ApiError, SymbolRules, not_valid
 from simulator.doors.params import Params
 from simulator.venue import fills_of
 
@@ -60,10 +60,10 @@ def replace_order(call: Call) -> Answer:
     """Cancel an order and place another, which may fail each for itself. Filters are checked before the cancel."""
     params, rules = call.params, call.rules()
     modes = ("STOP_ON_FAILURE", "ALLOW_FAILURE")
-    mode = params.choice("cancelReplaceMode", modes, _not_valid("cancelReplaceMode"))
+    mode = params.choice("cancelReplaceMode", modes, not_valid("cancelReplaceMode"))
     exceeded = ("DO_NOTHING", "CANCEL_ONLY")
     on_limit = params.choice(
-        "orderRateLimitExceededMode", exceeded, _not_valid("orderRateLimitExceededMode"), "DO_NOTHING"
+        "orderRateLimitExceededMode", exceeded, not_valid("orderRateLimitExceededMode"), "DO_NOTHING"
     )
     ask, form = order_request(call)
     cancel_id = params.text("cancelNewClientOrderId", CLIENT_ID_PATTERN) or new_client_id(call, "cancel")
@@ -169,12 +169,16 @@ def my_prevented_matches(call: Call) -> Answer:
     if one is None and order_id is None:
         raise ApiError(-1102, "Param 'preventedMatchId' or 'orderId' must be sent, but both were empty/null!")
     found = {
-        prevented.match_id: order_wire.prevented_match(rules, order, prevented)
+        prevented.match_id: (order, call.venue.exchange.orders[prevented.against], prevented)
         for order in _orders_of(call, rules)
         for _, prevented in order.preventions
         if one in (None, prevented.match_id) and (from_id is None or prevented.match_id >= from_id)
     }
-    return [found[number] for number in sorted(found)][:limit]
+    rows = [found[number] for number in sorted(found)][:limit]
+    return [
+        order_wire.prevented_match(rules, *((other, order) if prevented.is_maker else (order, other)), prevented)
+        for order, other, prevented in rows
+    ]
 
 
 def account(call: Call) -> Answer:
@@ -212,7 +216,7 @@ def _cancel(call: Call, rules: SymbolRules, order: Order | None, cancel_id: str)
 def _check_restrictions(call: Call, order: Order | None) -> None:
     restriction = call.params.text("cancelRestrictions")
     if restriction not in (None, "ONLY_NEW", "ONLY_PARTIALLY_FILLED"):
-        raise ApiError(-1145, "Invalid cancelRestrictions")
+        raise ApiError(-1145, "cancelRestrictions has to be either ONLY_NEW or ONLY_PARTIALLY_FILLED.")
     if restriction and order is not None and order.is_open and restriction != f"ONLY_{order.status}":
         raise ApiError(-2011, "Order was not canceled due to cancel restrictions.")
 
@@ -259,25 +263,6 @@ def _rates(call: Call, rules: SymbolRules) -> dict[str, Json]:
     }
 
 
-def _not_valid(name: str) -> ApiError:
-    return ApiError(-1130, f"Data sent for parameter '{name}' is not valid.")
-
-
-def _test_weight(params: Params) -> int:
-    try:
-        return 20 if params.flag("computeCommissionRates") else 1
-    except ApiError:
-        return 1
-
-
-def _open_orders_weight(params: Params) -> int:
-    return 6 if "symbol" in params else 80
-
-
-def _my_trades_weight(params: Params) -> int:
-    return 5 if "orderId" in params else 20
-
-
 _REPLACE_PARAMS = (
     " cancelReplaceMode cancelOrderId cancelOrigClientOrderId cancelNewClientOrderId cancelRestrictions "
     "orderRateLimitExceededMode"
@@ -287,7 +272,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     signed("GET", "account/commission", "account.commission", 20, commission, "symbol"),
     signed("GET", "rateLimit/order", "account.rateLimits.orders", 40, order_limits),
     trading("POST", "order", "order.place", 1, place_order, ORDER_PARAMS),
-    signed("POST", "order/test", "order.test", _test_weight, try_order, ORDER_PARAMS + " computeCommissionRates"),
+    signed("POST", "order/test", "order.test", weights.order_test, try_order, ORDER_PARAMS + " computeCommissionRates"),
     trading(
         "POST", "order/cancelReplace", "order.cancelReplace", 1, replace_order, ORDER_PARAMS + _REPLACE_PARAMS
     ),
@@ -296,11 +281,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "DELETE", "order", "order.cancel", 1, cancel_order,
         "symbol orderId origClientOrderId newClientOrderId cancelRestrictions",
     ),
-    signed("GET", "openOrders", "openOrders.status", _open_orders_weight, open_orders, "symbol"),
+    signed("GET", "openOrders", "openOrders.status", weights.by_symbol(6, 80), open_orders, "symbol"),
     trading("DELETE", "openOrders", "openOrders.cancelAll", 1, cancel_open_orders, "symbol"),
     signed("GET", "allOrders", "allOrders", 20, all_orders, "symbol orderId startTime endTime limit"),
     signed(
-        "GET", "myTrades", "myTrades", _my_trades_weight, my_trades, "symbol orderId startTime endTime fromId limit"
+        "GET", "myTrades", "myTrades", weights.my_trades, my_trades, "symbol orderId startTime endTime fromId limit"
     ),
     signed(
         "GET", "myPreventedMatches", "myPreventedMatches", 20, my_prevented_matches,

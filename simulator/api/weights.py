@@ -42,6 +42,19 @@ def depth(params: Params) -> int:
     return next((weight for upto, weight in DEPTH_STEPS if limit <= upto), DEPTH_MAX)
 
 
+def order_test(params: Params) -> int:
+    """order/test: more where commission rates are asked for."""
+    try:
+        return 20 if params.flag("computeCommissionRates") else 1
+    except ApiError:
+        return 1
+
+
+def my_trades(params: Params) -> int:
+    """myTrades: less of one order."""
+    return 5 if "orderId" in params else 20
+
+
 def _count(params: Params) -> int:
     try:
         names = json.loads(params.text("symbols") or "[]")

@@ -117,7 +117,8 @@ class Filled(NamedTuple):
 
 
 class Prevented(NamedTuple):
-    """Self-trade prevention took *qty* lots off an order that would have met *against* of the same account."""
+    """Self-trade prevention took *qty* lots off an order that would have met *against* of the same account, where
+    *met* lots would have been exchanged. *is_end*: the order ends with it, as the next fact about it says."""
 
     match_id: int
     order_id: int
@@ -125,6 +126,9 @@ class Prevented(NamedTuple):
     qty: int
     price: int
     time_ms: int
+    met: int = 0
+    is_maker: bool = False
+    is_end: bool = False
 
 
 class Ended(NamedTuple):

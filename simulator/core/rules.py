@@ -61,6 +61,11 @@ def illegal(name: str, pattern: str) -> ApiError:
     return ApiError(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{pattern}'.")
 
 
+def not_valid(name: str) -> ApiError:
+    """-1130: a parameter holds none of the values it may have."""
+    return ApiError(-1130, f"Data sent for parameter '{name}' is not valid.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolRules:
     """One symbol: its units, fees and limits. A tick is 10^-price_digits of the quote, a lot 10^-qty_digits of the

@@ -114,21 +114,29 @@ def _execute(exchange: Exchange, taking: Taking, against: int, price: int, qty: 
 
 
 def _prevent(exchange: Exchange, taking: Taking, against: int, price: int, qty: int) -> None:
-    """The order meets one of the same account: the taker's mode says which of the two goes."""
+    """The order would exchange *qty* lots with one of the same account: the taker's mode says which of the two goes,
+    with all that is left of it, or in DECREMENT that both lose as much."""
     taking.matches_prevented += 1
     match_id, maker, now = exchange.last_match_id + taking.matches_prevented, exchange.orders[against], taking.now_ms
     hits_maker, hits_taker = taking.stp != "EXPIRE_TAKER", taking.stp != "EXPIRE_MAKER"
+    is_whole = taking.stp != "DECREMENT"
     if hits_maker:
         taking.facts += [other._replace(time_ms=now) for other in others_of_list(exchange, maker)]
-        taking.facts.append(Prevented(match_id, against, taking.order_id, qty, price, now))
-        if taking.stp != "DECREMENT" or maker.left == qty:
+        lost = maker.left if is_whole else qty
+        is_end = lost == maker.left
+        taking.facts.append(Prevented(match_id, against, taking.order_id, lost, price, now, qty, True, is_end))
+        if is_end:
             taking.facts.append(Ended(against, "EXPIRED_IN_MATCH", "", now))
             taking.gone.add(against)
     if hits_taker:
-        taking.facts.append(Prevented(match_id, taking.order_id, against, qty, price, now))
-        taking.left -= qty
-        taking.prevented += qty
-        taking.expired = taking.stp != "DECREMENT" or not taking.left
+        # How much a budget is still good for, nobody knows: what would have been exchanged stands for it.
+        lost = taking.left if is_whole and taking.budget is None else qty
+        taking.left -= lost
+        taking.prevented += lost
+        taking.expired = is_whole or not taking.left
+        taking.facts.append(
+            Prevented(match_id, taking.order_id, against, lost, price, now, qty, False, taking.expired)
+        )
 
 
 def others_of_list(exchange: Exchange, order: Order) -> list[Ended]:

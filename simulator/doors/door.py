@@ -65,7 +65,7 @@ class Door(Listener):
     ) -> Account:
         """The account whose key signed the call, just now. With neither key nor signature it is that of *session*."""
         if session is not None and api_key is None and "signature" not in params:
-            check_time(params, self.venue.wall())
+            check_time(params, self.venue.api_ms())
             return session
         if not api_key or not api_key.isascii() or not api_key.isalnum() or len(api_key) != 64:
             raise ApiError(-2014, "API-key format invalid.", 401)

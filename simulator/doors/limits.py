@@ -10,6 +10,7 @@ from simulator.core.rules import ApiError
 MINUTE_MS, TEN_SECONDS_MS, DAY_MS = 60_000, 10_000, 86_400_000
 WEIGHT_LIMIT, ORDERS_10S, ORDERS_1D = 6000, 100, 200_000
 CONNECTIONS_MS, CONNECTIONS_LIMIT = 300_000, 300
+REQUESTS_MS, REQUESTS_LIMIT = 300_000, 300_000
 IGNORED_LIMIT, BAN_MS = 10, 120_000  # who goes on asking after so many refusals in a minute is banned for so long
 
 
@@ -22,20 +23,16 @@ class Limits:
         self._banned: dict[str, int] = {}  # address -> wall ms until which it is banned
 
     def spend_weight(self, address: str, weight: int, now_ms: int) -> None:
-        """Charge a request; 429 with -1003 when the minute's weight is used up, 418 for who ignores that."""
+        """Charge a request; 429 with -1003 when the minute's weight or the requests of five minutes are used up, 418
+        for who ignores that."""
         if now_ms < self._banned.get(address, 0):
             raise banned(self._banned[address], now_ms)
-        if self._add(address, MINUTE_MS, weight, now_ms) > WEIGHT_LIMIT and self.enforced:
-            if self._add(f"refusals of {address}", MINUTE_MS, 1, now_ms) > IGNORED_LIMIT:
-                self._banned[address] = now_ms + BAN_MS
-                raise banned(self._banned[address], now_ms)
-            raise ApiError(
-                -1003,
-                f"Too much request weight used; current limit is {WEIGHT_LIMIT} request weight per 1 MINUTE. "
-                "Please use WebSocket Streams for live updates to avoid polling the API.",
-                429,
-                {"Retry-After": str(_seconds_left(MINUTE_MS, now_ms))},
-            )
+        if self._add(address, MINUTE_MS, weight, now_ms) > WEIGHT_LIMIT:
+            what = f"Too much request weight used; current limit is {WEIGHT_LIMIT} request weight per 1 MINUTE."
+            self._refuse(address, what, MINUTE_MS, now_ms)
+        if self._add(address, REQUESTS_MS, 1, now_ms) > REQUESTS_LIMIT:
+            what = f"Too many requests; current limit is {REQUESTS_LIMIT} requests per 5 MINUTE."
+            self._refuse(address, what, REQUESTS_MS, now_ms)
 
     def give_back_weight(self, address: str, weight: int, now_ms: int) -> None:
         """Orders that succeed cost no weight."""
@@ -83,6 +80,15 @@ class Limits:
             for (interval, number, limit), count in zip(ORDER_LIMITS, used, strict=True)
         ]
 
+    def _refuse(self, address: str, what: str, window_ms: int, now_ms: int) -> None:
+        if not self.enforced:
+            return
+        if self._add(f"refusals of {address}", MINUTE_MS, 1, now_ms) > IGNORED_LIMIT:
+            self._banned[address] = now_ms + BAN_MS
+            raise banned(self._banned[address], now_ms)
+        text = f"{what} Please use WebSocket Streams for live updates to avoid polling the API."
+        raise ApiError(-1003, text, 429, {"Retry-After": str(_seconds_left(window_ms, now_ms))})
+
     def _add(self, who: str, length_ms: int, number: int, now_ms: int) -> int:
         window = now_ms // length_ms
         known, count = self._used.get((who, length_ms), (window, 0))
@@ -111,6 +117,7 @@ def rate_limits() -> list[dict[str, object]]:
         ("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_LIMIT),
         ("ORDERS", "SECOND", 10, ORDERS_10S),
         ("ORDERS", "DAY", 1, ORDERS_1D),
+        ("RAW_REQUESTS", "MINUTE", 5, REQUESTS_LIMIT),
     )
     return [
         {"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit}

@@ -14,7 +14,7 @@ from aiohttp import StreamReader, web
 
 from simulator.api.call import Endpoint
 from simulator.api.endpoints import ENDPOINTS
-from simulator.core.rules import ApiError
+from simulator.core.rules import ApiError, not_valid
 from simulator.doors.door import Door
 from simulator.doors.params import merged, signed_text
 from simulator.faults import Asked, Cut, Faults, HtmlError, perform
@@ -68,7 +68,7 @@ class Rest:
         headers = request.headers
         try:
             if headers.get("X-MBX-TIME-UNIT", "MILLISECOND").upper() != "MILLISECOND":
-                raise ApiError(-1130, "Data sent for parameter 'X-MBX-TIME-UNIT' is not valid.")
+                raise not_valid("X-MBX-TIME-UNIT")
             key = headers.get("X-MBX-APIKEY")
             answer = await self._door.call(endpoint, merged(query, body), address, key, signed_text(query, body))
         except ApiError as error:

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from aiohttp import ClientError, WSCloseCode, WSMsgType, web
 
-from simulator.core.rules import ApiError
+from simulator.core.rules import ApiError, not_valid
 from simulator.doors.limits import Limits
 from simulator.market.clock import wall_ms
 
@@ -60,7 +60,7 @@ class Gate:
         if unit not in UNITS:
             raise ApiError(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
         if unit != UNITS[0]:
-            raise ApiError(-1130, "Data sent for parameter 'timeUnit' is not valid.")
+            raise not_valid("timeUnit")
         return Connection(request, self._terms)
 
 

@@ -85,7 +85,7 @@ class WsApi(Listener):
     def on_fact(self, fact: OrderFact, order: Order) -> None:
         """An executionReport to the order's owner."""
         api_key = order.placed.api_key
-        if api_key in self._listeners:
+        if api_key in self._listeners and wire.is_told(fact):
             rules = self._door.venue.exchange.symbols[order.placed.symbol]
             self._tell(api_key, wire.execution_report(rules, order, fact))
 

@@ -38,7 +38,7 @@ class Rule:
             raise BadFault(f"{name} is {shown(value)}: give one of {', '.join(map(str, self.choices))}.")
         match self.type:
             case "text":
-                if not isinstance(value, str) or len(value) > MAX_TEXT:
+                if not isinstance(value, str) or len(value) > MAX_TEXT or not is_whole(value):
                     raise BadFault(f"{name} is {shown(value)}: give a text of at most {MAX_TEXT} characters.")
                 if len(value) < self.low:
                     raise BadFault(f"{name} is empty: say {self.help}.")
@@ -74,6 +74,11 @@ def decimal_text(value: object) -> str | None:
         return None
     text = format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
     return text if _DECIMAL.match(text) and not text.endswith("\n") else None
+
+
+def is_whole(text: str) -> bool:
+    """Are these all characters? JSON and YAML can hold half of one, which no page and no file can."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def shown(value: object) -> str:

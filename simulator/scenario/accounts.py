@@ -23,14 +23,14 @@ def read_account(node: Node, new_key: Callable[[str], str]) -> AccountOpened:
     kind, secret = HMAC, ""
     if "public_key" in fields:
         if "api_secret" in fields:
-            fields["public_key"].refuse("give either public_key or api_secret")
-        secret = fields["public_key"].text("a public key in PEM", 10_000)
+            fields["public_key"].refuse_unseen("give either public_key or api_secret")
+        secret = str(fields["public_key"].value)
         try:
             kind = parse_public_key(secret)
         except ValueError as error:
-            fields["public_key"].refuse(str(error).rstrip("."))
+            fields["public_key"].refuse_unseen(str(error).rstrip("."))
     else:
-        secret = _key(fields["api_secret"]) if "api_secret" in fields else new_key("api_secret")
+        secret = _secret(fields["api_secret"]) if "api_secret" in fields else new_key("api_secret")
     fees = fields["fees"].fields("", "maker taker") if "fees" in fields else {}
     return AccountOpened(
         api_key=_key(fields["api_key"]) if "api_key" in fields else new_key("api_key"),
@@ -52,6 +52,12 @@ def _key(node: Node) -> str:
     if not _KEY.fullmatch(key):
         node.refuse("give 64 letters and digits")
     return key
+
+
+def _secret(node: Node) -> str:
+    if not isinstance(node.value, str) or not _KEY.fullmatch(node.value):
+        node.refuse_unseen("give 64 letters and digits")
+    return node.value
 
 
 def _balances(node: Node) -> dict[str, int]:

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import yaml
 
-from simulator.faults.rules import decimal_text, shown
+from simulator.faults.rules import decimal_text, is_whole, shown
 
 MAX_BYTES = 1 << 20
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
@@ -61,6 +61,10 @@ class Node:
         """Raise `BadScenario` about this value; *remedy* says what to give, without a full stop."""
         raise BadScenario(f"{self.file}: {self.path or 'the document'} is {shown(self.value)}: {remedy}.")
 
+    def refuse_unseen(self, remedy: str) -> NoReturn:
+        """`refuse` for a secret, which no error may show."""
+        raise BadScenario(f"{self.file}: {self.path} cannot be used: {remedy}.")
+
     def fields(self, required: str = "", optional: str = "") -> dict[str, Node]:
         """The fields of a mapping by name; both lists are names parted by blanks."""
         needed, known = required.split(), [*required.split(), *optional.split()]
@@ -89,7 +93,7 @@ class Node:
 
     def text(self, pattern_help: str, longest: int = 100) -> str:
         """A text that says something."""
-        if not isinstance(self.value, str) or not 0 < len(self.value) <= longest:
+        if not isinstance(self.value, str) or not 0 < len(self.value) <= longest or not is_whole(self.value):
             self.refuse(f"give {pattern_help}")
         return self.value
 

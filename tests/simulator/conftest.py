@@ -19,6 +19,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from simulator.witness.check import violations
+
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT.parent / "shared" / "data"
 
@@ -126,7 +128,10 @@ class Customer:
 
 @contextmanager
 def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
-    """Start a simulator with these arguments, as often as wanted; all are ended with the context."""
+    """Start a simulator with these arguments, as often as wanted; all are ended with the context.
+
+    Whatever was done to those that still run, and whichever faults struck them: no coin was made or lost.
+    """
     running: list[Running] = []
 
     def run(*args: object, port: int = 0) -> Running:
@@ -150,6 +155,9 @@ def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
     try:
         yield run
+        for simulator in running:
+            if simulator.process.poll() is None:
+                assert violations(simulator.sim("GET", "ledger").json) == []
     finally:
         for simulator in running:
             if simulator.process.poll() is None:

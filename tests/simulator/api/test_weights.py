@@ -20,6 +20,13 @@ def some(count: int) -> dict[str, str]:
     ("method", "params", "weight"),
     [
         ("ping", {}, 1),
+        ("order.amend.keepPriority", {}, 4),
+        ("order.test", {}, 1),
+        ("order.test", {"computeCommissionRates": "true"}, 20),
+        ("order.test", {"computeCommissionRates": "false"}, 1),
+        ("order.test", {"computeCommissionRates": "perhaps"}, 1),
+        ("myTrades", {}, 20),
+        ("myTrades", {"orderId": "1"}, 5),
         ("exchangeInfo", {}, 20),
         ("depth", {}, 5),
         ("depth", {"limit": "100"}, 5),

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from simulator.core.rules import ApiError
-from simulator.doors.limits import BAN_MS, IGNORED_LIMIT, MINUTE_MS, ORDERS_10S, WEIGHT_LIMIT, Limits
+from simulator.doors.limits import (
+    BAN_MS,
+    IGNORED_LIMIT,
+    MINUTE_MS,
+    ORDERS_10S,
+    REQUESTS_LIMIT,
+    REQUESTS_MS,
+    WEIGHT_LIMIT,
+    Limits,
+)
 
 NOON = 1_767_268_800_000
 
@@ -40,6 +49,19 @@ def test_who_goes_on_asking_while_limited_is_banned_for_a_while():
     assert banned.headers == {"Retry-After": "60"}
     limits.spend_weight("b", 1, NOON + MINUTE_MS)
     limits.spend_weight("a", 1, NOON + BAN_MS)
+
+
+def test_requests_are_counted_too_whatever_they_weigh():
+    limits = Limits()
+    for _ in range(REQUESTS_LIMIT):
+        limits.spend_weight("a", 0, NOON)
+
+    refused = refusal(lambda: limits.spend_weight("a", 0, NOON + 1000))
+
+    assert (refused.status, refused.code, refused.headers) == (429, -1003, {"Retry-After": "300"})
+    assert refused.msg.startswith("Too many requests; current limit is 300000 requests per 5 MINUTE.")
+    limits.spend_weight("b", 0, NOON + 1000)
+    limits.spend_weight("a", 0, NOON + REQUESTS_MS)
 
 
 def test_orders_are_counted_per_account_and_given_back_when_they_fill():

@@ -7,6 +7,8 @@ from decimal import Decimal
 from urllib.parse import urlencode
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 FAR = "40000"  # a price that nobody trades at, inside the price band
 
@@ -27,7 +29,9 @@ def test_exchange_info_lists_the_symbols_asked_for(simulator):
         "BTCUSDT", "ETHUSDT", "BTCUSDC", "ETHUSDC", "BNBUSDT", "BNBUSDC",
     ]  # fmt: skip
     assert {s["status"] for s in info["symbols"]} == {"TRADING"}
-    assert {limit["rateLimitType"] for limit in info["rateLimits"]} == {"REQUEST_WEIGHT", "ORDERS"}
+    assert [(limit["rateLimitType"], limit["interval"], limit["intervalNum"]) for limit in info["rateLimits"]] == [
+        ("REQUEST_WEIGHT", "MINUTE", 1), ("ORDERS", "SECOND", 10), ("ORDERS", "DAY", 1), ("RAW_REQUESTS", "MINUTE", 5),
+    ]  # fmt: skip
     one = simulator.get("/api/v3/exchangeInfo?symbol=ETHUSDT").json["symbols"]
     assert [s["baseAsset"] for s in one] == ["ETH"]
     two = simulator.get('/api/v3/exchangeInfo?symbols=["BTCUSDT","ETHUSDC"]').json["symbols"]
@@ -271,12 +275,24 @@ def test_the_ledger_agrees_with_the_exchange(simulator):
     "body",
     [{}, [], {"balances": {}}, {"balances": {"usdt": "1"}}, {"balances": {"USDT": "-1"}}, {"balances": {"USDT": None}},
      {"balances": {"USDT": "1e3"}}, {"balances": {"USDT": "1"}, "age": 3}, {"balances": {"USDT": "1"}, "name": 3},
-     {"balances": {"USDT": "9" * 16}}, {"balances": {"USDT": "0.123456789"}}],
+     {"balances": {"USDT": "9" * 16}}, {"balances": {"USDT": "0.123456789"}},
+     {"balances": {"USDT": "1"}, "name": "\ud800"}],
 )  # fmt: skip
 def test_an_account_with_bad_balances_is_refused_with_a_sentence(simulator, body):
     reply = simulator.sim("POST", "accounts", body)
     assert reply.status == 422
     assert reply.json["error"].endswith(".")
+
+
+@pytest.mark.parametrize("field", ["api_secret", "public_key"])
+def test_a_secret_that_cannot_be_used_is_not_shown(simulator, field):
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for secret in ("too-short", pem):
+        refused = simulator.sim("POST", "accounts", {"balances": {"USDT": "1"}, field: secret})
+        assert refused.status == 422
+        assert refused.json["error"].startswith(f"the body: {field} cannot be used: ")
+        assert not any(word in refused.text for word in ("too-short", pem.splitlines()[1][:8]))
 
 
 def test_balances_may_be_numbers(simulator):

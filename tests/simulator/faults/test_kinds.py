@@ -74,6 +74,7 @@ def test_filters_name_what_changes():
         ({"kind": "unknown", "executed": "yes"}, "executed is 'yes': give true or false."),
         ({"kind": "lose_ack", "path": 1}, "path is 1: give a text"),
         ({"kind": "lose_ack", "path": "/" * 201}, "path is '/+…: give a text of at most 200 characters."),
+        ({"kind": "lose_ack", "path": "\ud800"}, r"path is '\\ud800': give a text of at most"),
         ({"kind": "close", "code": 1002}, "code is 1002: give one of 1000, 1001."),
         ({"kind": "close", "code": True}, "code is True: give one of 1000, 1001."),
         ({"kind": "halt", "symbol": ""}, "symbol is empty: say which symbol."),

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
 import pytest
 import websockets
 
+from tests.simulator.ws_caller import LISTEN, ask, receive, run, signed
+
 SECOND, TRADE = "btcusdt@kline_1s", "btcusdt@trade"
-SUBSCRIBE = "userDataStream.subscribe.signature"
-
-
-def run(scenario: Callable[[], Awaitable[None]], within_s: float = 30) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), within_s))
 
 
 @pytest.fixture
@@ -33,10 +27,6 @@ def fault(exchange, kind: str, **how: object):
 
 def clear(exchange) -> None:
     assert exchange.sim("DELETE", "faults").json == {"faults": []}
-
-
-async def receive(socket) -> dict:
-    return json.loads(await asyncio.wait_for(socket.recv(), 10))
 
 
 async def seconds_of(socket, count: int) -> list[int]:
@@ -60,19 +50,6 @@ async def hangup(socket) -> tuple[bool, int | None]:
 
 def steps(numbers: list[int]) -> list[int]:
     return [later - earlier for earlier, later in pairwise(numbers)]
-
-
-def signed(customer, **params: object) -> dict:
-    params |= {"apiKey": customer.api_key, "timestamp": int(time.time() * 1000)}
-    return {**params, "signature": customer.sign("&".join(f"{k}={v}" for k, v in sorted(params.items())))}
-
-
-async def ask(socket, method: str, params: dict | None = None) -> dict:
-    await socket.send(json.dumps({"id": 1, "method": method, "params": params or {}}))
-    while True:
-        answer = await receive(socket)
-        if "id" in answer:
-            return answer
 
 
 def test_each_third_candle_is_lost(exchange):
@@ -157,7 +134,7 @@ def test_connections_are_cut_or_closed_by_sort(exchange):
             websockets.connect(f"{exchange.ws}/ws-api/v3") as user,
             websockets.connect(f"{exchange.ws}/ws-api/v3") as calls,
         ):
-            assert (await ask(user, SUBSCRIBE, signed(customer)))["status"] == 200
+            assert (await ask(user, LISTEN, signed(customer)))["status"] == 200
             fault(exchange, "disconnect", select="user", api_key="somebody")
             assert await answers_pings(user)
             fault(exchange, "disconnect", select="user", api_key=customer.api_key)
@@ -197,7 +174,7 @@ def test_a_user_stream_ends_without_a_word(exchange):
     async def scenario() -> None:
         async with websockets.connect(f"{exchange.ws}/ws-api/v3") as socket:
             for subscriber in (customer, other):
-                assert (await ask(socket, SUBSCRIBE, signed(subscriber)))["status"] == 200
+                assert (await ask(socket, LISTEN, signed(subscriber)))["status"] == 200
             fault(exchange, "deafen", api_key=customer.api_key)
 
             customer.order(quantity="0.001", price="40000", newClientOrderId="unheard")
@@ -205,6 +182,6 @@ def test_a_user_stream_ends_without_a_word(exchange):
 
             assert (await receive(socket))["event"]["c"] == "heard"
             assert await answers_pings(socket)
-            assert (await ask(socket, SUBSCRIBE, signed(customer)))["status"] == 200
+            assert (await ask(socket, LISTEN, signed(customer)))["status"] == 200
 
     run(scenario)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 import websockets
 
-SUBSCRIBE = "userDataStream.subscribe.signature"
+from tests.simulator.ws_caller import LISTEN, ask, connect, receive, run, signed
+
 PRICE = "40000"  # a price that nobody trades at, inside the price band
-
-
-def run(scenario: Callable[[], Awaitable[None]], within_s: float = 30) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), within_s))
 
 
 @pytest.fixture
@@ -41,30 +38,9 @@ def fault(exchange, customer):
     return fault
 
 
-def signed(customer, **params: object) -> dict:
-    params |= {"apiKey": customer.api_key, "timestamp": int(time.time() * 1000)}
-    return {**params, "signature": customer.sign("&".join(f"{k}={v}" for k, v in sorted(params.items())))}
-
-
-async def receive(socket) -> dict:
-    return json.loads(await asyncio.wait_for(socket.recv(), 10))
-
-
-async def ask(socket, method: str, params: dict | None = None) -> dict:
-    await socket.send(json.dumps({"id": 1, "method": method, "params": params or {}}))
-    while True:
-        answer = await receive(socket)
-        if "id" in answer:
-            return answer
-
-
 async def buy(socket, customer, **more: object) -> dict:
     order = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001"}
     return await ask(socket, "order.place", signed(customer, **order, price=PRICE, **more))
-
-
-def connect(exchange):
-    return websockets.connect(f"{exchange.ws}/ws-api/v3")
 
 
 def told(frame: dict) -> str:
@@ -82,7 +58,7 @@ def listening(exchange, customer, act: Callable[[], object], count: int) -> list
 
     async def scenario() -> None:
         async with connect(exchange) as socket:
-            assert (await ask(socket, SUBSCRIBE, signed(customer)))["status"] == 200
+            assert (await ask(socket, LISTEN, signed(customer)))["status"] == 200
             await asyncio.to_thread(act)
             heard.extend([told(await receive(socket)) for _ in range(count)])
 
@@ -140,7 +116,7 @@ def test_one_account_is_silenced_and_another_is_not(exchange, customer, fault):
     async def scenario() -> None:
         async with connect(exchange) as socket:
             for subscriber in (customer, other):
-                assert (await ask(socket, SUBSCRIBE, signed(subscriber)))["status"] == 200
+                assert (await ask(socket, LISTEN, signed(subscriber)))["status"] == 200
             await asyncio.to_thread(customer.order, quantity="0.001", price=PRICE, newClientOrderId="unheard")
             await asyncio.to_thread(other.order, quantity="0.001", price=PRICE, newClientOrderId="heard")
             assert (await receive(socket))["event"]["c"] == "heard"
@@ -153,7 +129,7 @@ def test_a_balance_that_changes_is_told(exchange, customer):
 
     async def scenario() -> None:
         async with connect(exchange) as socket:
-            await ask(socket, SUBSCRIBE, signed(customer))
+            await ask(socket, LISTEN, signed(customer))
             await asyncio.to_thread(exchange.sim, "POST", "faults", body)
             update = (await receive(socket))["event"]
             assert (update["e"], update["a"], update["d"]) == ("balanceUpdate", "BTC", "-0.25000000")

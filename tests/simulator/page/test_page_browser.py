@@ -137,3 +137,21 @@ def test_nothing_is_wider_than_the_window(own, look, width):
     page = look(width)
 
     assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_names_fit_too(start, tmp_path, browser, width):
+    tape = tmp_path / "SOMEVERYLONGCOINUSDT-trades.csv"
+    tape.write_text("time_ms,price,qty,is_buyer_maker\n1767225600000,0.00012345,10,true\n1767225660000,0.00012346,9,true\n")
+    simulator = start("--replay", tape, "--rebase", "--loop")
+    simulator.sim("POST", "accounts", {"balances": {"SOMEVERYLONGCOIN": "123456789.12345678"}, "name": "W" * 100})
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(simulator.url)
+
+    expect(page.locator(".market h2")).to_have_text("SOMEVERYLONGCOIN/USDT")
+
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    name, pill = (page.locator(f".market {part}").bounding_box() for part in ("h2", ".pill"))
+    assert name["x"] + name["width"] <= pill["x"] or name["y"] + name["height"] <= pill["y"]
+    assert page.evaluate("[...document.querySelectorAll('.market h2')].every(e => e.scrollWidth <= e.clientWidth)")
+    page.close()
