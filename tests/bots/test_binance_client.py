@@ -78,7 +78,7 @@ def test_a_market_order_comes_back_filled_with_its_executions(play, simulator):
     assert report.status is OrderState.FILLED
     assert sum(e.quantity for e in report.executions) == report.executed_quantity == Decimal("0.01")
     assert [e.trade_id for e in report.executions] == [f["trade_id"] for f in ledger["fills"]]
-    assert [str(e.fee) for e in report.executions] == [f["fee"] for f in ledger["fills"]]
+    assert [e.fee for e in report.executions] == [Decimal(f["fee"]) for f in ledger["fills"]]
 
 
 def test_a_resting_order_can_be_seen_cancelled_and_queried(play):

@@ -58,7 +58,6 @@ def some(count: int) -> dict[str, str]:
         ("ticker.book", some(1), 4),
         ("openOrders.status", {"symbol": "BTCUSDT"}, 6),
         ("openOrders.status", {}, 80),
-        ("order.test", {"computeCommissionRates": "true"}, 20),
         ("order.test", {"computeCommissionRates": "yes"}, 1),
         ("order.test", {"computeCommissionRates": ""}, 1),
     ],
