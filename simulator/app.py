@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -27,6 +26,7 @@ from simulator.doors.sockets import MARKET_TERMS, Gate
 from simulator.doors.streams import Streams
 from simulator.doors.ws_api import WsApi
 from simulator.faults import Faults
+from simulator.garbage import collect_seldom, restoring
 from simulator.market.clock import wall_ms
 from simulator.market.opening import Market, open_market
 from simulator.market.replay import BadFile
@@ -166,10 +166,9 @@ async def _serve(options: Options) -> int:
     faults = Faults(market.clock.speed)
     play = _play(options, market, faults)
     exchange = Exchange(market.symbols, options.seed, market.usual)
-    gc.disable()  # all that is restored is kept: to look for garbage among it takes as long as to restore it
-    venue = Venue(exchange, market.tapes, market.clock, store, schedule=play)
-    gc.freeze()
-    gc.enable()
+    collect_seldom()
+    with restoring():
+        venue = Venue(exchange, market.tapes, market.clock, store, schedule=play)
     limits = Limits(enforced=not options.unlimited)
     door = Door(venue, limits)
     rest = Rest(door, faults)

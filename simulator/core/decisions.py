@@ -44,7 +44,8 @@ def place(exchange: Exchange, ask: Request, now_ms: int) -> list[Fact]:
     _check_client_id(exchange, ask)
     if stop:
         return [_waiting(exchange, rules, ask, len(exchange.orders) + 1, price, stop, now_ms)]
-    if ask.type == "LIMIT_MAKER":
+    is_far = price and ask.tif == "GTC" and not exchange.books[ask.symbol].reaches(ask.side, price)
+    if is_far or ask.type == "LIMIT_MAKER":
         return [_resting(exchange, rules, ask, len(exchange.orders) + 1, price, now_ms)]
     return _working(exchange, rules, ask, price, now_ms)
 
@@ -276,10 +277,10 @@ def _waiting(
 def _resting(
     exchange: Exchange, rules: SymbolRules, ask: Request, number: int, price: int, now_ms: int, list_id: int = NO_LIST
 ) -> OrderPlaced:
-    """A maker-only order."""
+    """An order that takes nothing: one for makers only, or one too far away."""
     assert ask.qty is not None
     book, second = exchange.books[ask.symbol], now_ms // 1000
-    if next(book.offers(ask.side, price, second), None) is not None:
+    if book.reaches(ask.side, price) and next(book.offers(ask.side, price, second), None) is not None:
         raise rejected("Order would immediately match and take.")
     qty = ask.qty // rules.lot_atoms
     locked = _needed(rules, ask.side, price, qty)

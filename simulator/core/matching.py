@@ -180,6 +180,16 @@ class Book:
             yield from _queue(price, levels[price], crowd)
             at += 1
 
+    def reaches(self, side: str, limit: int) -> bool:
+        """Might an arriving order with that limit meet anything? Cheaper than to look, and never wrongly no."""
+        if self.touch is None:
+            return False
+        other = self._sides[SELL if side == BUY else BUY]
+        best, crowd = other.best(), self.crowd_best(other.sign)
+        if side == BUY:
+            return limit >= crowd or (best is not None and limit >= best)
+        return limit <= crowd or (best is not None and limit <= best)
+
     def take(self, sign: int, price: int, qty: int, second: int) -> None:
         """Customers took *qty* lots of the crowd's bids (*sign* 1) or asks (-1) at *price*."""
         left = self._crowd_left(sign, price, second)

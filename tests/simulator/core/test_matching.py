@@ -262,6 +262,8 @@ def test_an_arriving_order_meets_ever_worse_prices_and_all_that_is_shown(orders,
 
     steps = [worse * (b.price - a.price) for a, b in pairwise(offers)]
     assert all(step >= 0 for step in steps)
+    assert offers == [] or all(book.reaches(side, offer.price) for offer in offers)
+    assert not book.reaches(side, offers[0].price - worse) if offers else True
     shown = book.levels(10_000, 0)[1 if side == BUY else 0]
     by_price: dict[int, int] = {}
     for offer in offers:
