@@ -1,8 +1,9 @@
 # Plain `make` prints the targets. Each of them sets up what it needs first; a second time that takes no time.
 
 PYTHON := .venv/bin/python
-# Two workers, one file each: test files own their ports and folders, cases within a file may share them.
-PYTEST_WORKERS ?= 2
+# Three workers, one file each, also on two cores: tests wait a lot for what they started. Test files own their ports
+# and folders, cases within a file may share them.
+PYTEST_WORKERS ?= 3
 
 export PYTHONUNBUFFERED := 1
 

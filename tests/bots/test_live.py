@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
 import resource
+import time
+import urllib.parse
+import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -454,13 +458,32 @@ def test_what_goes_wrong_again_and_again_is_told_once_a_minute_and_counted_each_
     stage.play(act)
 
 
+def targets(stage) -> list[Decimal]:
+    """Prices of the targets that rest."""
+    legs = [leg for position in stage.events("position") if is_open(position) for leg in position["legs"]]
+    return [Decimal(leg["price"]) for leg in legs if leg["role"] == "target" and leg["status"] == "new"]
+
+
+def buy_up_to(simulator, keys: tuple[str, str], price: Decimal) -> None:
+    """Another customer buys all that is offered up to *price*."""
+    order = {
+        "symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "IOC", "quantity": "100",
+        "price": str(price), "timestamp": time.time_ns() // 1_000_000,
+    }  # fmt: skip
+    text = urllib.parse.urlencode(order)
+    signature = hmac.new(keys[1].encode(), text.encode(), "sha256").hexdigest()
+    url = f"{simulator.url}{ORDER_PATH}?{text}&signature={signature}"
+    request = urllib.request.Request(url, method="POST", headers={"X-MBX-APIKEY": keys[0]})
+    urllib.request.urlopen(request, timeout=10).close()
+
+
 @pytest.mark.parametrize(("silenced", "reconcile_s"), [("_on_user_event", 0.3), ("_ask_about_open_orders", 1000.0)])
 def test_a_target_that_the_market_fills_is_learned_by_asking_or_by_the_stream(
     stage, monkeypatch, silenced, reconcile_s
 ):
     monkeypatch.setattr("bots.live.RECONCILE_S", reconcile_s)
     monkeypatch.setattr(Live, silenced, lambda *_: None)
-    # One tick above the entry: the market has to rise by that much once, whatever way it goes.
+    # One tick above the entry: somebody else buys all that is offered up to there.
     changes = {"profit_target_pct": 0.0000001, "holding_time": 1000, "cooldown": 0, "max_positions": 20}
     stage.ticket.document.config.update(RESTING, **changes)
 
@@ -468,6 +491,9 @@ def test_a_target_that_the_market_fills_is_learned_by_asking_or_by_the_stream(
         return any(leg["role"] == "target" and leg["status"] == "filled" for leg in position["legs"])
 
     async def act(task: asyncio.Task[None]) -> None:
+        await stage.until(lambda: targets(stage))
+        keys = stage.bot.simulator.account(USDT="1000000000")
+        await asyncio.to_thread(buy_up_to, stage.bot.simulator, keys, targets(stage)[-1])
         await stage.until(lambda: any(is_closed(p) and rested(p) for p in stage.events("position")), 90)
         monkeypatch.undo()  # stopping cancels the targets that still rest
 

@@ -15,7 +15,7 @@ PATIENT: dict[str, Any] = {
     "stop_loss_pct": 0.2,
     "rsi_period": 5,
     "buy_below": 90,
-    "sell_above": 99.9,
+    "sell_above": 100,  # never: it closes on its terms alone
     "cooldown": 5,
 }
 

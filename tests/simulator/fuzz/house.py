@@ -96,8 +96,9 @@ class House(Listener):
 
     def on_fact(self, fact: OrderFact, order: Order) -> None:
         """An executionReport."""
-        rules = self.exchange.symbols[order.placed.symbol]
-        self._tell(order.placed.api_key, order_wire.execution_report(rules, order, fact))
+        if order_wire.is_told(fact):
+            rules = self.exchange.symbols[order.placed.symbol]
+            self._tell(order.placed.api_key, order_wire.execution_report(rules, order, fact))
 
     def on_list(self, found: OrderList) -> None:
         """A listStatus."""

@@ -178,7 +178,7 @@ def _near(chance: Random) -> Value:
 def _worth(chance: Random) -> Value:
     if chance.random() < 0.12:
         return Everything()
-    return Worth(chance.choice((6, 20, 200, 200, 2000, 2000, 30_000, chance.choice((1, 4, 30_000, 400_000)))))
+    return Worth(chance.choice((6, 20, 200, 200, 2000, 30_000, 400_000, chance.choice((1, 4, 30_000, 400_000)))))
 
 
 def _id(chance: Random) -> str:
