@@ -172,7 +172,7 @@ def _near(chance: Random) -> Value:
         return Near(chance.choice((-90_000, -30_000, 30_000, 600_000)))
     if chance.random() < 0.15:
         return Meets(chance.randrange(8))
-    return Near(chance.choice((chance.randint(-60, 60), chance.randint(-400, 400))))
+    return Near(chance.choice((chance.randint(-4, 4), chance.randint(-60, 60), chance.randint(-400, 400))))
 
 
 def _worth(chance: Random) -> Value:
