@@ -1,7 +1,8 @@
 """Whatever customers send, in whatever order: an answer or a refusal, and an account that adds up after each step.
 
 More than 20 000 steps, in as many examples of as many steps as `EXAMPLES` and `STEPS` say, the same each time.
-`FUZZ_TIMES=20` in the environment takes twenty times as many, others each time. A failure prints the steps, simplified, and a blob that repeats them.
+`FUZZ_TIMES=20` in the environment takes twenty times as many, others each time. A failure prints the steps, simplified,
+and a blob that repeats them.
 """
 
 from __future__ import annotations
