@@ -63,7 +63,7 @@ def main(parts: tuple[str, ...], orders: int, seconds: int, days: float, speed: 
         if part == "matching":
             found |= {
                 "matching, orders/s, most rest (1 in 40 meets another)": _median(lambda: _match(orders, 5)),
-                "matching, orders/s, every other one takes": _median(lambda: _match(orders, 200)),
+                "matching, orders/s, four of ten take": _median(lambda: _match(orders, 200)),
             }
         elif part == "rest":
             found |= _rest(seconds)
