@@ -227,7 +227,9 @@
 
   // --- loading: the newest, then older ones as somebody goes back --------------------------------------------------
 
-  let isLoading = false, isAtEnd = false;
+  // Busy from the start, until the first candles stand where they belong: before that the chart shows any range.
+  let isLoading = true, isAtEnd = false;
+  const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
   async function load(before) {
     const address = new URL(box.dataset.src, location.href);
     if (before !== undefined) address.searchParams.set("before", before);
@@ -237,13 +239,17 @@
     return found;
   }
   async function begin() {
+    isLoading = true;
     try {
       const found = await load();
+      bars.clear();
       take(found);
       drawAll();
       const count = bars.size, width = Math.min(inSight, count, phone.matches ? 70 : Infinity);
       chart.timeScale().setVisibleLogicalRange({ from: count - width - 0.5, to: count + 5 });
       say(count ? "" : "The exchange has no candles of this market yet.");
+      await drawn();
+      isLoading = isAtEnd = false;
       box.dataset.ready = String(count);
     } catch (error) {
       say(error.message);
@@ -275,13 +281,16 @@
   // --- live -----------------------------------------------------------------------------------------------------------
 
   document.addEventListener("live:chart", ({ detail }) => {
-    if (!bars.size) return;
+    if (!bars.size) {
+      if (!isLoading && detail.bars?.length) begin();
+      return;
+    }
     const newest = Math.max(...bars.keys());
     const fresh = (detail.bars || []).filter((row) => row[0] >= newest);
     const hasHole = fresh.length && fresh[0][0] > newest + step * 1000;
     const counts = [trades.size, versions.size, scores.size].join();
     take({ ...detail, bars: hasHole ? [] : fresh });
-    if (hasHole) { bars.clear(); begin(); return; }
+    if (hasHole) { if (!isLoading) begin(); return; }
     for (const row of fresh) candles.update(bar(row));
     if ([trades.size, versions.size, scores.size].join() !== counts) { drawMarks(); drawScores(); }
     drawLines();

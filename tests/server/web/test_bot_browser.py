@@ -95,13 +95,25 @@ def test_the_chart_draws_and_its_newest_candle_moves(open_page: Make, bot_id: in
     expect(page.locator("#chart-note")).to_be_hidden()
 
 
+def test_opening_the_chart_asks_for_candles_once(open_page: Make, bot_id: int):
+    page = open_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/chart?" in request.url else None)
+
+    go(page, f"/bots/{bot_id}?i=1m&r=30m")
+    wait_for_chart(page)
+
+    assert len(asked) == 1, asked
+    assert bars(page) == 90
+
+
 def test_going_back_in_time_loads_older_candles(open_page: Make, bot_id: int):
     page = open_page()
     go(page, f"/bots/{bot_id}?i=1m&r=30m")
     wait_for_chart(page)
     before = bars(page)
-    box = page.locator("#chart").bounding_box()
     page.locator("#chart").scroll_into_view_if_needed()
+    box = page.locator("#chart").bounding_box()
 
     for _ in range(4):
         page.mouse.move(box["x"] + 50, box["y"] + 100)
