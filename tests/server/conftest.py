@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from flask.testing import FlaskClient
+from jinja2 import FileSystemBytecodeCache
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from sqlalchemy import Engine, insert, update
 from waitress import wasyncore
@@ -23,6 +25,7 @@ from waitress.server import create_server
 from werkzeug.test import TestResponse
 
 from server.app import create_app
+from server.security import users
 from server.security.tokens import issue_api_token, issue_bot_token
 from server.security.users import create_user, first_start
 from server.settings import Settings, load_settings
@@ -33,6 +36,14 @@ from server.web.assets import are_missing
 
 PASSWORD = "correct horse battery staple"
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Passwords that cost little to check: that they cost much is what protects people, not what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(users, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +84,16 @@ def sim_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     process.wait(10)
 
 
+@pytest.fixture(scope="session")
+def compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
+    """Templates that were compiled once: to compile them is most of what the first page of a new app costs."""
+    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+
+
 @pytest.fixture
-def app(settings: Settings) -> Iterator[Any]:
+def app(settings: Settings, compiled_templates: FileSystemBytecodeCache) -> Iterator[Any]:
     app = create_app(settings)
+    app.jinja_env.bytecode_cache = compiled_templates
     yield app
     app.extensions["flotilla"].engine.dispose()
 
