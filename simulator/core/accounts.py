@@ -47,16 +47,17 @@ class Account:
     def lock(self, asset: str, atoms: int) -> None:
         """Move *atoms* from free to locked (negative: back)."""
         pair = self.balances.setdefault(asset, [0, 0])
-        if pair[0] < atoms or pair[1] < -atoms:
-            raise ValueError(f"cannot lock {atoms} of {asset}: free {pair[0]}, locked {pair[1]}")
-        pair[0] -= atoms
-        pair[1] += atoms
+        free, locked = pair
+        if free < atoms or locked < -atoms:
+            raise ValueError(f"cannot lock {atoms} of {asset}: free {free}, locked {locked}")
+        pair[0], pair[1] = free - atoms, locked + atoms
 
     def pay(self, asset: str, atoms: int) -> None:
         """Pay *atoms* out of what is locked."""
-        if not 0 <= atoms <= self.locked(asset):
+        pair = self.balances.get(asset)
+        if pair is None or not 0 <= atoms <= pair[1]:
             raise ValueError(f"cannot pay {atoms} of {asset}: locked {self.locked(asset)}")
-        self.balances[asset][1] -= atoms
+        pair[1] -= atoms
 
     def credit(self, asset: str, atoms: int) -> None:
         """Add *atoms* to what is free (negative: take them)."""

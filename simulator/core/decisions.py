@@ -44,10 +44,11 @@ def place(exchange: Exchange, ask: Request, now_ms: int) -> list[Fact]:
     _check_client_id(exchange, ask)
     if stop:
         return [_waiting(exchange, rules, ask, len(exchange.orders) + 1, price, stop, now_ms)]
-    is_far = price and ask.tif == "GTC" and not exchange.books[ask.symbol].reaches(ask.side, price)
-    if is_far or ask.type == "LIMIT_MAKER":
-        return [_resting(exchange, rules, ask, len(exchange.orders) + 1, price, now_ms)]
-    return _working(exchange, rules, ask, price, now_ms)
+    if ask.type == "LIMIT_MAKER":
+        _check_takes_nothing(exchange, ask, price, now_ms)
+    elif not price or ask.tif != "GTC" or exchange.books[ask.symbol].reaches(ask.side, price):
+        return _working(exchange, rules, ask, price, now_ms)
+    return [_resting(exchange, rules, ask, len(exchange.orders) + 1, price, now_ms)]
 
 
 def place_oco(exchange: Exchange, above: Request, below: Request, client_id: str, now_ms: int) -> list[Fact]:
@@ -66,6 +67,10 @@ def place_oco(exchange: Exchange, above: Request, below: Request, client_id: str
     known = exchange.find_list(above.api_key, None, client_id)
     if above.client_id == below.client_id or (known is not None and not known.is_done):
         raise rejected("Duplicate order sent.")
+
+    for ask, (price, stop) in zip(asks, checked, strict=True):
+        if not stop:
+            _check_takes_nothing(exchange, ask, price, now_ms)
 
     list_id, first = len(exchange.lists), len(exchange.orders) + 1
     legs = [
@@ -243,6 +248,12 @@ def _check_client_id(exchange: Exchange, ask: Request) -> None:
         raise rejected("Duplicate order sent.")
 
 
+def _check_takes_nothing(exchange: Exchange, ask: Request, price: int, now_ms: int) -> None:
+    book = exchange.books[ask.symbol]
+    if book.reaches(ask.side, price) and next(book.offers(ask.side, price, now_ms // 1000), None) is not None:
+        raise rejected("Order would immediately match and take.")
+
+
 def _check_funds(exchange: Exchange, ask: Request, rules: SymbolRules, needed: int) -> None:
     if exchange.accounts[ask.api_key].free(paid_asset(rules, ask.side)) < needed:
         raise rejected(TOO_POOR)
@@ -279,14 +290,12 @@ def _resting(
 ) -> OrderPlaced:
     """An order that takes nothing: one for makers only, or one too far away."""
     assert ask.qty is not None
-    book, second = exchange.books[ask.symbol], now_ms // 1000
-    if book.reaches(ask.side, price) and next(book.offers(ask.side, price, second), None) is not None:
-        raise rejected("Order would immediately match and take.")
     qty = ask.qty // rules.lot_atoms
     locked = _needed(rules, ask.side, price, qty)
     if list_id == NO_LIST:
         _check_funds(exchange, ask, rules, locked)
-    return _placed(ask, number, price, qty, locked, now_ms, 0, list_id, book.queue_at(ask.side, price, second))
+    ahead = exchange.books[ask.symbol].queue_at(ask.side, price, now_ms // 1000)
+    return _placed(ask, number, price, qty, locked, now_ms, 0, list_id, ahead)
 
 
 def _working(exchange: Exchange, rules: SymbolRules, ask: Request, price: int, now_ms: int) -> list[Fact]:

@@ -15,6 +15,7 @@ from simulator.core.crowd import Crowd
 from simulator.core.filters import changed
 from simulator.core.matching import BUY, MARKET, Book
 from simulator.core.orders import (
+    OPEN_STATES,
     AccountOpened,
     Ended,
     Fact,
@@ -108,24 +109,25 @@ class Exchange:
         self.accounts[fact.api_key].lock(paid_asset(self.symbols[fact.symbol], fact.side), fact.locked)
 
     def _place(self, placed: OrderPlaced) -> None:
-        key = (placed.api_key, placed.symbol)
+        order_id, api_key, symbol, side = placed.order_id, placed.api_key, placed.symbol, placed.side
+        key = (api_key, symbol)
         order = Order(placed, updated_ms=placed.time_ms)
-        self.orders[placed.order_id] = order
-        self.by_account[placed.api_key].append(order)
-        self._by_client_id[placed.api_key, placed.symbol, placed.client_id] = order
+        self.orders[order_id] = order
+        self.by_account[api_key].append(order)
+        self._by_client_id[api_key, symbol, placed.client_id] = order
         opened = self._open.get(key)
         if opened is None:
             opened = self._open[key] = {}
-        opened[placed.order_id] = order
+        opened[order_id] = order
         if placed.list_id < 0:
             order.locked = placed.locked
-            self.accounts[placed.api_key].lock(paid_asset(self.symbols[placed.symbol], placed.side), placed.locked)
+            self.accounts[api_key].lock(paid_asset(self.symbols[symbol], side), placed.locked)
         if placed.stop:
-            self.stops[placed.symbol].add(placed)
+            self.stops[symbol].add(placed)
             self.waiting_algos[key] = self.waiting_algos.get(key, 0) + 1
         elif placed.price and placed.tif == "GTC":
             order.is_resting = True
-            self.books[placed.symbol].rest(placed.order_id, placed.side, placed.price, placed.qty, placed.ahead)
+            self.books[symbol].rest(order_id, side, placed.price, placed.qty, placed.ahead)
 
     def _trigger(self, fact: Triggered) -> None:
         order = self.orders[fact.order_id]
@@ -142,34 +144,37 @@ class Exchange:
         self.books[placed.symbol].requeue(fact.order_id, placed.side, placed.price, fact.ahead)
 
     def _fill(self, fill: Filled) -> None:
-        order = self.orders[fill.order_id]
+        trade_id, order_id, price, qty, fee, is_maker, now_ms, fee_in, against = fill
+        order = self.orders[order_id]
         placed = order.placed
         rules = self.symbols[placed.symbol]
         account = self.accounts[placed.api_key]
         is_buy = placed.side == BUY
-        cost, base = fill.price * fill.qty * rules.notional_atoms, fill.qty * rules.lot_atoms
-        paid, received = (cost, base) if is_buy else (base, cost)
-        paid_in, got_in = (rules.quote, rules.base) if is_buy else (rules.base, rules.quote)
-        fee_in = fill.fee_asset or got_in
+        cost, base = price * qty * rules.notional_atoms, qty * rules.lot_atoms
+        if is_buy:
+            paid, paid_in, received, got_in = cost, rules.quote, base, rules.base
+        else:
+            paid, paid_in, received, got_in = base, rules.base, cost, rules.quote
         account.pay(paid_in, paid)
         order.locked -= paid
         account.credit(got_in, received)
-        if fill.fee:
-            account.credit(fee_in, -fill.fee)
-            self.fees[fee_in] = self.fees.get(fee_in, 0) + fill.fee
-        if fill.against == MARKET:
+        if fee:
+            fee_in = fee_in or got_in
+            account.credit(fee_in, -fee)
+            self.fees[fee_in] = self.fees.get(fee_in, 0) + fee
+        if against == MARKET:
             market = self.market
             market[paid_in] = market.get(paid_in, 0) + paid
             market[got_in] = market.get(got_in, 0) - received
-            if not fill.is_maker:
-                second = fill.time_ms // 1000
-                self.books[placed.symbol].take(-1 if is_buy else 1, fill.price, fill.qty, second)
-        self.last_trade_id = max(self.last_trade_id, fill.trade_id)
+            if not is_maker:
+                self.books[placed.symbol].take(-1 if is_buy else 1, price, qty, now_ms // 1000)
+        if trade_id > self.last_trade_id:
+            self.last_trade_id = trade_id
         order.fills.append(fill)
-        order.filled += fill.qty
+        order.filled += qty
         order.spent += cost
         order.status = "PARTIALLY_FILLED" if order.left else "FILLED"
-        self._shrink(order, fill.qty, fill.time_ms)
+        self._shrink(order, qty, now_ms)
 
     def _prevent(self, fact: Prevented) -> None:
         order = self.orders[fact.order_id]
@@ -191,27 +196,26 @@ class Exchange:
     def _shrink(self, order: Order, qty: int, now_ms: int) -> None:
         """*qty* lots of *order* are gone, and all of it if it is no longer open; what it need not hold is freed."""
         placed = order.placed
-        account = self.accounts[placed.api_key]
+        account, symbol, side = self.accounts[placed.api_key], placed.symbol, placed.side
         order.updated_ms = account.updated_ms = now_ms
         if order.is_resting and qty:
-            self.books[placed.symbol].reduce(placed.order_id, placed.side, placed.price, qty)
-        if order.is_open:
-            if placed.side != BUY:
-                self._lock(order, order.left * self.symbols[placed.symbol].lot_atoms)
-            elif placed.price:  # a buy at market keeps what it set aside until it ends
-                self._lock(order, self.symbols[placed.symbol].cost(placed.price, order.left))
-            return
-        order.is_resting = False
-        self._lock(order, 0)
-        self._open[placed.api_key, placed.symbol].pop(placed.order_id, None)
-        if placed.list_id >= 0:
-            self._leave_list(order, now_ms)
+            self.books[symbol].reduce(placed.order_id, side, placed.price, qty)
+        if order.status not in OPEN_STATES:
+            order.is_resting = False
+            self._lock(order, 0)
+            self._open[placed.api_key, symbol].pop(placed.order_id, None)
+            if placed.list_id >= 0:
+                self._leave_list(order, now_ms)
+        elif side != BUY:
+            self._lock(order, order.left * self.symbols[symbol].lot_atoms)
+        elif placed.price:  # a buy at market keeps what it set aside until it ends
+            self._lock(order, order.left * placed.price * self.symbols[symbol].notional_atoms)
 
     def _lock(self, order: Order, atoms: int) -> None:
         if atoms != order.locked:
             placed = order.placed
-            asset = paid_asset(self.symbols[placed.symbol], placed.side)
-            self.accounts[placed.api_key].lock(asset, atoms - order.locked)
+            rules = self.symbols[placed.symbol]
+            self.accounts[placed.api_key].lock(paid_asset(rules, placed.side), atoms - order.locked)
             order.locked = atoms
 
     def _leave_list(self, order: Order, now_ms: int) -> None:

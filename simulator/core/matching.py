@@ -69,10 +69,11 @@ class Offer(NamedTuple):
 class Side:
     """Resting orders of one side by price, each level in order of arrival."""
 
-    __slots__ = ("keys", "levels", "sign")
+    __slots__ = ("best", "keys", "levels", "sign")
 
     def __init__(self, sign: int) -> None:
         self.sign = sign  # +1 for buys: the highest price is best; -1 for sells
+        self.best: int | None = None  # price of the best resting order
         self.levels: dict[int, Level] = {}
         self.keys: list[int] = []  # −sign × price of every level, ascending: the best is first
 
@@ -82,6 +83,7 @@ class Side:
         if level is None:
             level = self.levels[price] = {}
             insort(self.keys, -self.sign * price)
+            self.best = -self.sign * self.keys[0]
         level[order_id] = [qty, ahead]
 
     def reduce(self, order_id: int, price: int, qty: int) -> None:
@@ -95,10 +97,7 @@ class Side:
         if not level:
             del self.levels[price]
             del self.keys[bisect_left(self.keys, -self.sign * price)]
-
-    def best(self) -> int | None:
-        """Best price of a resting order."""
-        return -self.sign * self.keys[0] if self.keys else None
+            self.best = -self.sign * self.keys[0] if self.keys else None
 
 
 class Book:
@@ -184,11 +183,11 @@ class Book:
         """Might an arriving order with that limit meet anything? Cheaper than to look, and never wrongly no."""
         if self.touch is None:
             return False
-        other = self._sides[SELL if side == BUY else BUY]
-        best, crowd = other.best(), self.crowd_best(other.sign)
         if side == BUY:
-            return limit >= crowd or (best is not None and limit >= best)
-        return limit <= crowd or (best is not None and limit <= best)
+            best = self._sides[SELL].best
+            return limit >= self.crowd_best(-1) or (best is not None and limit >= best)
+        best = self._sides[BUY].best
+        return limit <= self.crowd_best(1) or (best is not None and limit <= best)
 
     def take(self, sign: int, price: int, qty: int, second: int) -> None:
         """Customers took *qty* lots of the crowd's bids (*sign* 1) or asks (-1) at *price*."""
@@ -236,10 +235,10 @@ class Book:
         touch = self.touch
         assert touch is not None
         if sign > 0:
-            best_ask = self._sides[SELL].best()
-            return touch.bid if best_ask is None else min(touch.bid, best_ask - 1)
-        best_bid = self._sides[BUY].best()
-        return touch.ask if best_bid is None else max(touch.ask, best_bid + 1)
+            best_ask = self._sides[SELL].best
+            return touch.bid if best_ask is None or touch.bid < best_ask else best_ask - 1
+        best_bid = self._sides[BUY].best
+        return touch.ask if best_bid is None or touch.ask > best_bid else best_bid + 1
 
     def levels(self, count: int, second: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """The best *count* bids and asks as (price, lots), customers and crowd together, best first."""
