@@ -228,14 +228,17 @@
   // --- loading: the newest, then older ones as somebody goes back --------------------------------------------------
 
   // Busy from the start, until the first candles stand where they belong: before that the chart shows any range.
-  let isLoading = true, isAtEnd = false;
+  let isLoading = true, isAtEnd = false, leftEdge = Infinity;
   const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
   async function load(before) {
     const address = new URL(box.dataset.src, location.href);
     if (before !== undefined) address.searchParams.set("before", before);
     const answer = await fetch(address, { headers: { Accept: "application/json" } });
     const found = await answer.json();
-    if (!answer.ok) throw Object.assign(new Error(found.message || "The candles could not be read."), { again: answer.status === 503 });
+    if (!answer.ok) {
+      const waitMs = 1000 * (Number(answer.headers.get("Retry-After")) || 30);
+      throw Object.assign(new Error(found.message || "The candles could not be read."), { waitMs });
+    }
     return found;
   }
   async function begin() {
@@ -253,14 +256,17 @@
       box.dataset.ready = String(count);
     } catch (error) {
       say(error.message);
-      if (error.again !== false) setTimeout(begin, 3000);
+      setTimeout(begin, error.waitMs || 3000);
     }
   }
   chart.timeScale().subscribeVisibleLogicalRangeChange(() => {
     if (bars.size && Math.abs(chart.timeScale().options().barSpacing / spacing - 1) > 0.1) drawMarks();
   });
   chart.timeScale().subscribeVisibleLogicalRangeChange(async (range) => {
-    if (!range || range.from > 20 || isLoading || isAtEnd || !bars.size) return;
+    if (!range) return;
+    const isGoingBack = range.from < leftEdge;  // and not a new candle that moves the others
+    leftEdge = range.from;
+    if (!isGoingBack || range.from > 20 || isLoading || isAtEnd || !bars.size) return;
     isLoading = true;
     try {
       const first = Math.min(...bars.keys());
@@ -273,7 +279,7 @@
       box.dataset.ready = String(bars.size);
     } catch (error) {
       say(error.message);
-      await new Promise((done) => setTimeout(done, 3000));
+      await new Promise((done) => setTimeout(done, error.waitMs || 3000));
     }
     isLoading = false;
   });

@@ -95,16 +95,31 @@ def test_the_chart_draws_and_its_newest_candle_moves(open_page: Make, bot_id: in
     expect(page.locator("#chart-note")).to_be_hidden()
 
 
-def test_opening_the_chart_asks_for_candles_once(open_page: Make, bot_id: int):
+@pytest.mark.parametrize("interval", ["1s", "1m"])
+def test_opening_the_chart_asks_for_candles_once(open_page: Make, bot_id: int, interval: str):
     page = open_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/chart?" in request.url else None)
 
-    go(page, f"/bots/{bot_id}?i=1m&r=30m")
+    go(page, f"/bots/{bot_id}?i={interval}&r=30m")
     wait_for_chart(page)
+    legend = page.locator("#chart-ohlc")
+    for _ in range(3):  # new candles come in
+        expect(legend).not_to_have_text(str(legend.text_content()), timeout=LONG)
 
     assert len(asked) == 1, asked
-    assert bars(page) == 90
+
+
+def test_a_chart_that_was_refused_is_drawn_later(open_page: Make, bot_id: int):
+    page = open_page()
+    refusal = {"status": 422, "headers": {"Retry-After": "1"}, "json": {"message": "Too many requests."}}
+    page.route("**/chart?*", lambda route: route.fulfill(**refusal), times=1)
+
+    go(page, f"/bots/{bot_id}")
+
+    expect(page.locator("#chart-note")).to_contain_text("Too many requests", timeout=LONG)
+    wait_for_chart(page)
+    expect(page.locator("#chart-note")).to_be_hidden()
 
 
 def test_going_back_in_time_loads_older_candles(open_page: Make, bot_id: int):
