@@ -110,6 +110,16 @@ def test_opening_the_chart_asks_for_candles_once(open_page: Make, bot_id: int, i
     assert len(asked) == 1, asked
 
 
+def test_a_chart_without_candles_is_drawn_when_the_first_arrive(open_page: Make, bot_id: int):
+    page = open_page()
+    page.route("**/chart?*", lambda route: route.fulfill(status=200, json={"bars": []}), times=1)
+
+    go(page, f"/bots/{bot_id}")
+
+    wait_for_chart(page)
+    expect(page.locator("#chart-note")).to_be_hidden()
+
+
 def test_a_chart_that_was_refused_is_drawn_later(open_page: Make, bot_id: int):
     page = open_page()
     refusal = {"status": 422, "headers": {"Retry-After": "1"}, "json": {"message": "Too many requests."}}
