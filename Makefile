@@ -33,7 +33,7 @@ test: setup-dev
 	@failed=0; \
 	echo "ruff"; $(PYTHON) -m ruff check . || failed=1; \
 	echo "mypy"; $(PYTHON) -m mypy || failed=1; \
-	echo "pytest"; $(PYTHON) -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder || failed=1; \
+	echo "pytest"; $(PYTHON) -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile || failed=1; \
 	exit $$failed
 
 lint: setup-dev

@@ -288,7 +288,7 @@ def _waiting(
 def _resting(
     exchange: Exchange, rules: SymbolRules, ask: Request, number: int, price: int, now_ms: int, list_id: int = NO_LIST
 ) -> OrderPlaced:
-    """An order that takes nothing: one for makers only, or one too far away."""
+    """An order that takes nothing, as the caller has made sure: one for makers only, or one too far away."""
     assert ask.qty is not None
     qty = ask.qty // rules.lot_atoms
     locked = _needed(rules, ask.side, price, qty)

@@ -214,8 +214,8 @@ class Exchange:
     def _lock(self, order: Order, atoms: int) -> None:
         if atoms != order.locked:
             placed = order.placed
-            rules = self.symbols[placed.symbol]
-            self.accounts[placed.api_key].lock(paid_asset(rules, placed.side), atoms - order.locked)
+            asset = paid_asset(self.symbols[placed.symbol], placed.side)
+            self.accounts[placed.api_key].lock(asset, atoms - order.locked)
             order.locked = atoms
 
     def _leave_list(self, order: Order, now_ms: int) -> None:
