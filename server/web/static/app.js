@@ -70,7 +70,7 @@
     else if (link.state !== "live") [css, words, detail] = ["dot dot-bad", "No connection, figures are old", `since ${ofDay(link.since)}`];
     else if (link.trouble) [css, words, detail] = ["dot dot-warn", "Stale", ""];
     if (link.state === "connecting") { if (now() - link.since < 2000) return; words = "Connecting"; css = "dot dot-warn"; }
-    place.hidden = false;
+    place.classList.remove("conn-unheard");
     if (dot.className !== css) dot.className = css;
     write(text, words);
     write(more, detail);

@@ -39,6 +39,13 @@ def bot(a_bot: Make, observe: Make) -> int:
     return int(bot_id)
 
 
+def sign_in(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password").fill("correct horse battery staple")
+    page.get_by_role("button", name="Sign in").click()
+
+
 def is_live(page: Page) -> None:
     expect(page.locator("#connection")).to_contain_text("Live", timeout=SLOW_MS)
 
@@ -190,11 +197,9 @@ def test_a_killed_server_is_shown_and_the_page_goes_on_by_itself_when_it_is_back
     come_up(address)
     context = browser.new_context()
     page = context.new_page()
-    page.goto(address)
-    page.get_by_label("Name").fill("admin")
-    page.get_by_label("Password").fill("correct horse battery staple")
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, address)
     expect(page.locator(f"#bot-{bot}")).to_be_visible()
+    expect(page.locator("#connection")).to_contain_text("Stale", timeout=SLOW_MS)  # its script is there: no supervisor
     page.evaluate("window.mark = 1")
 
     process.send_signal(signal.SIGKILL)
@@ -210,18 +215,40 @@ def test_a_killed_server_is_shown_and_the_page_goes_on_by_itself_when_it_is_back
     context.close()
 
 
+@pytest.mark.parametrize("script", ["app.js", "idiomorph.js"])
+def test_a_page_cut_off_before_its_script_came_says_that_it_is_not_live(
+    browser: Browser, address: str, bot: int, script: str
+):
+    context = browser.new_context()
+    context.route(f"**/{script}*", lambda route: route.abort())
+    page = context.new_page()
+    sign_in(page, address)
+
+    expect(page.locator(f"#bot-{bot}")).to_be_visible()
+    expect(page.locator("#connection")).to_have_text("Not live reload the page")
+    expect(page.locator("#connection")).to_be_visible(timeout=SLOW_MS)
+    context.close()
+
+
+def test_a_page_without_scripts_or_without_a_stream_speaks_of_no_connection(open_page: Make):
+    unscripted = open_page(java_script_enabled=False)
+    expect(unscripted.locator("#connection")).to_be_hidden()
+
+    page = open_page()
+    page.goto(page.url + "account")
+    expect(page.get_by_text("Role: ")).to_be_visible()
+    expect(page.locator("#connection")).to_have_count(0)
+
+
 def test_a_server_that_ends_in_order_does_not_wait_for_open_pages(bot: int, browser: Browser, web: Make):
     process, address = web()
     come_up(address)
     context = browser.new_context()
     pages = [context.new_page() for _ in range(3)]
-    pages[0].goto(address)
-    pages[0].get_by_label("Name").fill("admin")
-    pages[0].get_by_label("Password").fill("correct horse battery staple")
-    pages[0].get_by_role("button", name="Sign in").click()
+    sign_in(pages[0], address)
     for page in pages:
         page.goto(address)
-        expect(page.locator("#connection")).to_be_visible(timeout=SLOW_MS)
+        expect(page.locator("#connection")).to_contain_text("Stale", timeout=SLOW_MS)  # heard, from no supervisor
 
     began = time.monotonic()
     process.terminate()
@@ -240,10 +267,7 @@ def test_without_a_free_stream_the_page_asks_every_ten_seconds(
     taken = [hub.join(wanted, None, 0) for _ in range(MAX_VIEWERS)]
     context = browser.new_context()  # not open_page: the browser complains about the 503, as it should
     page = context.new_page()
-    page.goto(address)
-    page.get_by_label("Name").fill("admin")
-    page.get_by_label("Password").fill("correct horse battery staple")
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, address)
     expect(page.locator("#connection")).to_contain_text("Every 10 s", timeout=30_000)
 
     observe(bot, status="paused")
