@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
+
+from tests.browsers import a_browser, need
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 Make = Callable[..., Any]
 
 AXE = Path(__file__).parents[2] / "server" / "web" / "node_modules" / "axe-core" / "axe.min.js"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-SOON, LATER = 20_000, 90_000
+LATER = 90_000  # ms, for what the supervisor, a bot or the market do
 # Buys at market on almost any bar, sells by the clock: trades whatever the market does.
 EAGER = {
     "RSI period": "7",
@@ -85,21 +84,12 @@ class Visitor:
 
 @pytest.fixture
 def visitor(fleet: Any, wait_for: Make, answers: Make) -> Iterator[Visitor]:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None or not AXE.is_file():
-        lacks = "Chromium (apt-get install chromium)" if program is None else "axe (make setup-dev)"
-        if os.environ.get("FLOTILLA_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"FLOTILLA_REQUIRE_BROWSER is 1 and there is no {lacks}")
-        pytest.skip(f"there is no {lacks}")
-    fleet.start("up", "server", "up")
-    wait_for("ready", lambda: answers(f"{fleet.api}/health/ready"), 60)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1280, "height": 844})
-        page.set_default_timeout(SOON)
-        found = Visitor(page, fleet.api)
+    need(AXE.is_file(), "axe", "make setup-dev")
+    with a_browser() as browser:
+        fleet.start("up", "server", "up")
+        wait_for("ready", lambda: answers(f"{fleet.api}/health/ready"), 60)
+        found = Visitor(browser.new_page(viewport={"width": 1280, "height": 844}), fleet.api)
         yield found
-        browser.close()
     assert found.complaints == []
 
 
@@ -112,7 +102,7 @@ def test_a_newcomer_makes_a_bot_trade_changes_it_and_puts_it_away(visitor: Visit
     upload_a_model(visitor, tmp_path)
     visitor.open(f"/bots/{bot_id}")
     visitor.press("Pause")
-    expect(page.locator("#bot-state .pill-paused")).to_be_visible(timeout=SOON)
+    expect(page.locator("#bot-state .pill-paused")).to_be_visible()
     close_its_positions(visitor)
     stop_it(visitor, fleet, bot_id)
     archive_it(visitor)
@@ -224,19 +214,26 @@ def a_model(folder: Path) -> tuple[Path, Path]:
     return model, card
 
 
+def confirm(visitor: Visitor) -> None:
+    """Press the button that does what the page asks about, and wait for the page that follows."""
+    page = visitor.page
+    asking = page.url
+    page.locator("#dialog .btn-solid").click()
+    page.wait_for_url(lambda url: url != asking)
+
+
 def close_its_positions(visitor: Visitor) -> None:
     page = visitor.page
     visitor.open(f"{page.url.split('?')[0].removeprefix(visitor.address)}/close-positions")
     visitor.look("close positions?")
-    page.locator("#dialog .btn-solid").click()
-    page.wait_for_url(re.compile(r"/(bots/\d+.*)?$"))
+    confirm(visitor)
 
 
 def stop_it(visitor: Visitor, fleet: Any, bot_id: int) -> None:
     page = visitor.page
     visitor.open(f"/bots/{bot_id}/stop")
     visitor.look("stop?")
-    page.locator("#dialog .btn-solid").click()
+    confirm(visitor)
     visitor.open(f"/bots/{bot_id}")
     expect(page.locator("#bot-state .pill-stopped")).to_be_visible(timeout=LATER)
     assert fleet.positions(bot_id, "active") == []
@@ -249,6 +246,6 @@ def archive_it(visitor: Visitor) -> None:
     name = page.locator("#d-n")
     if name.count():
         name.fill("my first bot")
-    page.locator("#dialog .btn-solid").click()
+    confirm(visitor)
     expect(page.get_by_role("heading", name="Fleet", exact=True)).to_be_visible()
     expect(page.get_by_text("No bots yet", exact=True)).to_be_visible()

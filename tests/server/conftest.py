@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import pytest
 from argon2 import PasswordHasher
 from flask.testing import FlaskClient
 from jinja2 import FileSystemBytecodeCache
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import Engine, insert, update
 from waitress import wasyncore
 from waitress.server import create_server
@@ -33,6 +32,7 @@ from server.storage.engine import write
 from server.storage.models import Bot, Model, SupervisorBeat, TradingOrder, TradingStats
 from server.storage.times import now_ms
 from server.web.assets import are_missing
+from tests.browsers import a_browser, need
 
 PASSWORD = "correct horse battery staple"
 ROOT = Path(__file__).parents[2]
@@ -292,24 +292,12 @@ def csrf_token(html: str) -> str:
 
 # A real browser
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        if os.environ.get("FLOTILLA_REQUIRE_BROWSER") == "1":
-            pytest.fail("FLOTILLA_REQUIRE_BROWSER is 1 and there is no Chromium: apt-get install chromium")
-        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
-    if are_missing():
-        if os.environ.get("FLOTILLA_REQUIRE_BROWSER") == "1":
-            pytest.fail("FLOTILLA_REQUIRE_BROWSER is 1 and what the pages load is not installed: flotilla assets")
-        pytest.skip("what the pages load is not installed: flotilla assets")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+    need(not are_missing(), "script that the pages load", "flotilla assets")
+    with a_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_the_table_refreshes_itself_and_keeps_the_focus(open_page: Make, fleet: 
 
     observe(fleet[0], status="paused", status_reason="10 errors in a row")
 
-    expect(page.get_by_text("10 errors in a row")).to_be_visible(timeout=10_000)
+    expect(page.get_by_text("10 errors in a row")).to_be_visible()
     expect(button).to_be_focused()
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     expect(page.locator("#status-line")).to_contain_text("a-trader: Paused")
@@ -83,7 +83,7 @@ def test_a_refused_action_says_why_and_stays_to_be_read(open_page: Make, a_bot: 
 
     note = page.get_by_role("alert")
     expect(note).to_contain_text("has no credential")
-    expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=10_000)  # it has refreshed itself
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()  # it has refreshed itself
     expect(note).to_contain_text("has no credential")
 
 
@@ -92,4 +92,4 @@ def test_the_docs_show_the_api(open_page: Make, address: str):
 
     page.goto(f"{address}/api/docs")
 
-    expect(page.get_by_text("/api/bots/{bot_id}/start")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("/api/bots/{bot_id}/start")).to_be_visible()

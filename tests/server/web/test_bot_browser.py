@@ -19,7 +19,6 @@ from server.storage.times import now_ms
 
 pytestmark = pytest.mark.browser
 Make = Callable[..., Any]
-LONG = 20_000
 
 
 @pytest.fixture
@@ -78,7 +77,7 @@ def bars(page: Page) -> int:
 
 
 def wait_for_chart(page: Page) -> None:
-    expect(page.locator("#chart")).to_have_attribute("data-ready", re.compile("[1-9]"), timeout=LONG)
+    expect(page.locator("#chart")).to_have_attribute("data-ready", re.compile("[1-9]"))
 
 
 def test_the_chart_draws_and_its_newest_candle_moves(open_page: Make, bot_id: int):
@@ -89,9 +88,9 @@ def test_the_chart_draws_and_its_newest_candle_moves(open_page: Make, bot_id: in
 
     assert page.locator("#chart canvas").count() >= 2
     legend = page.locator("#chart-ohlc")
-    expect(legend).to_contain_text("O ", timeout=LONG)
+    expect(legend).to_contain_text("O ")
     first = legend.text_content()
-    expect(legend).not_to_have_text(str(first), timeout=LONG)
+    expect(legend).not_to_have_text(str(first))
     expect(page.locator("#chart-note")).to_be_hidden()
 
 
@@ -105,7 +104,7 @@ def test_opening_the_chart_asks_for_candles_once(open_page: Make, bot_id: int, i
     wait_for_chart(page)
     legend = page.locator("#chart-ohlc")
     for _ in range(3):  # new candles come in
-        expect(legend).not_to_have_text(str(legend.text_content()), timeout=LONG)
+        expect(legend).not_to_have_text(str(legend.text_content()))
 
     assert len(asked) == 1, asked
 
@@ -128,7 +127,7 @@ def test_a_chart_that_was_refused_is_drawn_later(open_page: Make, bot_id: int):
 
     go(page, f"/bots/{bot_id}")
 
-    expect(page.locator("#chart-note")).to_contain_text("Not now", timeout=LONG)
+    expect(page.locator("#chart-note")).to_contain_text("Not now")
     wait_for_chart(page)
     expect(page.locator("#chart-note")).to_be_hidden()
 
@@ -147,7 +146,7 @@ def test_going_back_in_time_loads_older_candles(open_page: Make, bot_id: int):
         page.mouse.move(box["x"] + box["width"] - 120, box["y"] + 100, steps=4)
         page.mouse.up()
 
-    expect(page.locator("#chart")).not_to_have_attribute("data-ready", str(before), timeout=LONG)
+    expect(page.locator("#chart")).not_to_have_attribute("data-ready", str(before))
     assert bars(page) > before
 
 
@@ -158,7 +157,7 @@ def test_while_the_exchange_is_silent_the_chart_says_so(open_page: Make, bot_id:
 
     go(page, f"/bots/{bot_id}")
 
-    expect(page.locator("#chart-note")).to_contain_text("no candles of this market", timeout=LONG)
+    expect(page.locator("#chart-note")).to_contain_text("no candles of this market")
 
 
 def test_without_javascript_the_chart_is_a_table_and_buttons_work(open_page: Make, bot_id: int, api: Any):
@@ -191,11 +190,11 @@ def test_without_javascript_a_config_is_saved_and_compared(open_page: Make, bot_
 def test_the_state_changes_under_the_eye(open_page: Make, bot_id: int, observe: Make):
     page = open_page()
     go(page, f"/bots/{bot_id}?tab=runs")
-    expect(page.locator("#connection")).to_contain_text("Live", timeout=LONG)
+    expect(page.locator("#connection")).to_contain_text("Live")
 
     observe(bot_id, status="paused", status_reason="10 errors in a row")
 
-    expect(page.get_by_text("10 errors in a row")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("10 errors in a row")).to_be_visible()
     expect(page.locator("#bot-state .pill")).to_have_text("Paused")
 
 
@@ -203,15 +202,15 @@ def test_new_log_lines_come_on_top_and_wait_while_paused(open_page: Make, bot_id
     an_event(bot_id, 1, "the first line")
     page = open_page()
     go(page, f"/bots/{bot_id}?tab=log")
-    expect(page.locator("#connection")).to_contain_text("Live", timeout=LONG)
+    expect(page.locator("#connection")).to_contain_text("Live")
     log = page.get_by_role("log")
 
     an_event(bot_id, 2, "the second <b>line</b>")
-    expect(log.locator("> div").first).to_contain_text("the second <b>line</b>", timeout=LONG)
+    expect(log.locator("> div").first).to_contain_text("the second <b>line</b>")
     page.locator("#log-pause").click()
     an_event(bot_id, 3, "the third line")
 
-    expect(page.locator("#log-pause")).to_have_text("Go on (1)", timeout=LONG)
+    expect(page.locator("#log-pause")).to_have_text("Go on (1)")
     expect(log).not_to_contain_text("the third line")
     page.locator("#log-pause").click()
     expect(log.locator("> div")).to_have_count(3)

@@ -37,7 +37,7 @@ def test_selecting_shows_what_each_verb_would_change_and_does_it(
     expect(group.get_by_role("button", name="Pause 1")).to_be_enabled()
     expect(group.get_by_role("button", name="Start 0")).to_be_disabled()
     observe(two[0], status_reason="something new")
-    expect(page.get_by_text("something new")).to_be_visible(timeout=10_000)
+    expect(page.get_by_text("something new")).to_be_visible()
     expect(page.get_by_label("Select runs")).to_be_checked()  # also after the row was drawn again
     group.get_by_role("button", name="Pause 1").click()
 

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browsers import a_browser
 
 pytestmark = pytest.mark.browser
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-SOON = 10_000
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        if os.environ.get("FLOTILLA_REQUIRE_BROWSER") == "1":
-            pytest.fail("FLOTILLA_REQUIRE_BROWSER is 1 and there is no Chromium: apt-get install chromium")
-        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+    with a_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -47,7 +38,6 @@ def look(browser: Browser, own) -> Iterator[Callable[..., Page]]:
         page.on("console", lambda m: complaints.append(m.text) if is_bad(m.type, m.text) else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda r: None if r.url.startswith((own.url, "data:")) else complaints.append(r.url))
-        page.set_default_timeout(SOON)
         page.goto(own.url)
         pages.append(page)
         return page
@@ -67,7 +57,7 @@ def test_it_keeps_up_without_being_loaded_again(own, look):
     customer.order(quantity="0.01", price=f"{own.price() * 0.9:.2f}")
     customer.order(kind="MARKET", quantity="0.01")
 
-    expect(page.locator("#orders tbody tr")).to_have_count(1, timeout=SOON)
+    expect(page.locator("#orders tbody tr")).to_have_count(1)
     expect(page.locator("#fills tbody tr").first).to_contain_text("BTCUSDT buy")
     expect(page.locator("#accounts")).to_contain_text(customer.api_key[-4:])
     assert page.evaluate("window.loadedOnce")
@@ -114,7 +104,6 @@ def test_what_is_being_typed_stays_while_figures_move(look):
 def test_without_javascript_it_is_all_there(own, browser):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.set_default_timeout(SOON)
     page.goto(own.url)
 
     page.get_by_role("link", name="hold still").click()
@@ -142,7 +131,9 @@ def test_nothing_is_wider_than_the_window(own, look, width):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_long_names_fit_too(start, tmp_path, browser, width):
     tape = tmp_path / "SOMEVERYLONGCOINUSDT-trades.csv"
-    tape.write_text("time_ms,price,qty,is_buyer_maker\n1767225600000,0.00012345,10,true\n1767225660000,0.00012346,9,true\n")
+    tape.write_text(
+        "time_ms,price,qty,is_buyer_maker\n1767225600000,0.00012345,10,true\n1767225660000,0.00012346,9,true\n"
+    )
     simulator = start("--replay", tape, "--rebase", "--loop")
     simulator.sim("POST", "accounts", {"balances": {"SOMEVERYLONGCOIN": "123456789.12345678"}, "name": "W" * 100})
     page = browser.new_page(viewport={"width": width, "height": 800})
