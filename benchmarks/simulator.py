@@ -1,6 +1,7 @@
-"""How much the exchange simulator carries: matching, REST, market streams, memory.
+"""How much the exchange simulator carries: matching, REST, market streams, memory, its own market.
 
-``python benchmarks/simulator.py [matching] [rest] [streams] [memory] [--seconds 5] [--days 1] [--speed 600] [--json]``.
+``python benchmarks/simulator.py [matching] [rest] [streams] [memory] [market] [--seconds 5] [--days 1] [--speed 600]
+[--json]``.
 Matching runs in this process; for the rest a simulator runs in one process and its clients in another, over loopback.
 Every rate is printed beside a plain Python loop's of the same run, so that runs on different machines can be compared.
 """
@@ -39,9 +40,10 @@ from simulator.core.orders import AccountOpened, OrderPlaced, Request
 from simulator.core.rules import ATOMS, SYMBOLS
 from simulator.garbage import collect_seldom
 from simulator.market.candles import Trade
+from simulator.market.generated import compute
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("matching", "rest", "streams", "memory")
+PARTS = ("matching", "rest", "streams", "memory", "market")
 LAST = 6_000_000  # ticks
 ACCOUNTS = 10
 CONNECTIONS = 8
@@ -69,8 +71,10 @@ def main(parts: tuple[str, ...], orders: int, seconds: int, days: float, speed: 
             found |= _rest(seconds)
         elif part == "streams":
             found |= _streams(seconds)
-        else:
+        elif part == "memory":
             found |= _memory(days, speed)
+        else:
+            found |= _market()
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -257,6 +261,24 @@ def _memory(days: float, speed: int) -> dict[str, Any]:
     return {
         name: f"{settled[0]:.0f} / {sizes[-1]:.0f}",
         "memory, largest, MiB": round(max(sizes)),
+    }
+
+
+def _market() -> dict[str, Any]:
+    """How fast a market is made up, and a day of all its symbols told once it is there."""
+    began_s, length_s = 1_790_000_000 // 60 * 60, 10_000
+    started = time.perf_counter()
+    compute(SYMBOLS["ETHUSDT"], 99, began_s, began_s + length_s)
+    rate = length_s / (time.perf_counter() - started)
+    times = []
+    with _simulator("--unlimited") as (_, port):
+        for _ in range(101):
+            started = time.perf_counter()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v3/ticker/24hr").read()
+            times.append(time.perf_counter() - started)
+    return {
+        "market, generated seconds of a symbol/s": int(rate),
+        "market, 24 hours of all symbols, p50 / p99 ms": _percentiles(times[1:]),
     }
 
 

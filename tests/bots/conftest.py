@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -29,20 +28,10 @@ from shared.events import Envelope, decode_line, from_data
 from shared.states import DesiredState
 from shared.tickets import Control, ControlDocument, Endpoints, ModelReference, RunTicket
 from tests.ports import free_port
+from tests.waiting import DEADLINE_S, wait_for
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "bots" / "trading_bot.py"
-
-
-def wait_for(ask: Callable[[], Any], within_s: float = 20.0) -> Any:
-    """The first true answer of *ask*, asked again and again until the deadline."""
-    deadline = time.monotonic() + within_s
-    while True:
-        answer = ask()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"not within {within_s} s; last answer: {answer!r}"
-        time.sleep(0.01)
 
 
 @pytest.fixture(name="wait_for", scope="session")
@@ -271,7 +260,7 @@ class Bot:
         assert self.process is not None
         self.process.wait(10)
 
-    def ends(self, within_s: float = 20.0) -> int:
+    def ends(self, within_s: float = DEADLINE_S) -> int:
         """Its exit code, once it has ended by itself."""
         assert self.process is not None
         try:
@@ -279,7 +268,7 @@ class Bot:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still runs after {within_s} s: {self.lines()[-3:]}") from None
 
-    def stop(self, within_s: float = 20.0) -> int:
+    def stop(self, within_s: float = DEADLINE_S) -> int:
         self.signal(signal.SIGTERM)
         return self.ends(within_s)
 
@@ -310,7 +299,7 @@ class Bot:
         self,
         type_: str,
         where: Callable[[dict[str, Any]], bool] = lambda _: True,
-        within_s: float = 20.0,
+        within_s: float = DEADLINE_S,
     ) -> dict[str, Any]:
         """The first event of this run with that type and property."""
         assert self.process is not None

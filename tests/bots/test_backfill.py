@@ -14,6 +14,7 @@ from bots.market.backfill import LONGEST_GAP_S, CandleRow, load_history
 from bots.trading.binance_client import BinanceClient
 from bots.trading.exchange import KeysRefused, Unreachable
 from shared.intervals import INTERVAL_MS
+from tests.waiting import DEADLINE_S
 
 
 def candle(second: int, backfilled: bool = False) -> Candle:
@@ -64,7 +65,7 @@ class Scene:
         return [one.open_ms // 1000 for one in self.got if not one.backfilled]
 
     async def has(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             while len(self.got) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
@@ -254,7 +255,7 @@ def test_what_breaks_while_a_gap_is_filled_is_told(play):
         scene.exchange.troubles.append(RuntimeError("a bug"))
         scene.row.begin(5_000)
         scene.row.take(candle(7), 0.5)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             while not scene.broken:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         assert "a bug" in str(scene.broken)

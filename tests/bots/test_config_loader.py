@@ -9,23 +9,18 @@ from bots.utils import config_loader
 from bots.utils.config_loader import ConfigLoader
 from shared.states import DesiredState
 from shared.tickets import ControlDocument
+from tests.waiting import DEADLINE_S, until
 
 
 def document(version: int, desired: str = "running") -> dict:
     return {"control": {"desired": desired, "halted": False}, "config_version": version, "config": {"a": 1}}
 
 
-async def until(ask: Callable[[], object], within_s: float = 5.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not ask():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-
-
 @pytest.fixture
 def play(control_server, monkeypatch):
     """Run a scene beside a loader that polls each *poll_s*; what it handed over is in the list."""
 
-    def run(scene: Callable[[ConfigLoader, list[ControlDocument]], Awaitable[None]], poll_s: float = 30.0) -> None:
+    def run(scene: Callable[[ConfigLoader, list[ControlDocument]], Awaitable[None]], poll_s: float = 3600.0) -> None:
         monkeypatch.setattr(config_loader, "POLL_S", poll_s)
 
         async def whole() -> None:
@@ -89,7 +84,7 @@ def test_waking_it_does_not_wait_for_the_turn(control_server, play):
         await until(lambda: seen)
         control_server.document = document(2)
         loader.poll_now()
-        await until(lambda: len(seen) == 2, within_s=2)
+        await until(lambda: len(seen) == 2)
 
     play(scene)
 
@@ -174,7 +169,7 @@ def test_what_the_receiver_raises_is_not_taken_for_a_failing_server(control_serv
     async def scene() -> None:
         loader = ConfigLoader(f"{control_server.url}/api/bots/7/control", "t", broken)
         with pytest.raises(ValueError, match="a bug in the core"):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(DEADLINE_S):
                 await loader.run()
 
     asyncio.run(scene())

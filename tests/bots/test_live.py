@@ -35,6 +35,7 @@ from shared.config import TradingConfig, parse_config
 from shared.events import Snapshot, decode_line
 from shared.states import DesiredState, OrderType, Side
 from shared.tickets import Control
+from tests.waiting import DEADLINE_S, until
 
 ORDER_PATH = "/api/v3/order"
 RESTING = {"take_profit_order": "resting"}
@@ -201,11 +202,6 @@ class Stage:
     def events(self, type_: str) -> list[dict[str, Any]]:
         return [line.data for line in map(decode_line, self.path.read_bytes().splitlines()) if line.type == type_]
 
-    async def until(self, ask: Callable[[], Any], within_s: float = 15.0) -> None:
-        async with asyncio.timeout(within_s):
-            while not ask():  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-
     def play(
         self,
         act: Callable[[asyncio.Task[None]], Awaitable[None]],
@@ -240,7 +236,7 @@ class Stage:
             try:
                 await act(task)
                 self.live.stop()
-                async with asyncio.timeout(15):
+                async with asyncio.timeout(DEADLINE_S):
                     await task
                 assert len(asyncio.all_tasks()) == 1, asyncio.all_tasks()
             finally:
@@ -262,10 +258,10 @@ def test_a_server_that_is_out_of_reach_for_too_long_stops_entries(stage, monkeyp
     monkeypatch.setattr(ConfigLoader, "age_s", lambda self: 601.0)
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: any("out of reach" in str(s["reason"]) for s in stage.events("status")))
+        await until(lambda: any("out of reach" in str(s["reason"]) for s in stage.events("status")))
         orders = len(stage.bot.ledger()["orders"])
         candles = stage.live._last_candle.end_ms
-        await stage.until(lambda: stage.live._last_candle.end_ms >= candles + 5_000)
+        await until(lambda: stage.live._last_candle.end_ms >= candles + 5_000)
         entries = [o for o in stage.bot.ledger()["orders"][orders:] if o["side"] == "BUY"]
         assert entries == []
 
@@ -274,17 +270,17 @@ def test_a_server_that_is_out_of_reach_for_too_long_stops_entries(stage, monkeyp
 
 def test_a_run_that_the_server_does_not_know_any_more_enters_nothing_at_once(stage, monkeypatch):
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: stage.events("ready"))
+        await until(lambda: stage.events("ready"))
         stage.live._loader.refused = "the server does not know this run any more"
         said = "no entries: the server does not know this run any more"
-        await stage.until(lambda: any(str(s["reason"]).startswith(said) for s in stage.events("status")))
+        await until(lambda: any(str(s["reason"]).startswith(said) for s in stage.events("status")))
 
     stage.play(act)
 
 
 def test_what_breaks_in_the_core_ends_the_run(stage, monkeypatch):
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: stage.events("ready"))
+        await until(lambda: stage.events("ready"))
         step = Trader.step
 
         def broken(trader: Trader, event: Any) -> Any:
@@ -294,7 +290,7 @@ def test_what_breaks_in_the_core_ends_the_run(stage, monkeypatch):
 
         monkeypatch.setattr(Trader, "step", broken)
         with pytest.raises(RuntimeError, match="a bug in the core"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE_S):
                 await task
 
     with pytest.raises(RuntimeError, match="a bug in the core"):
@@ -305,9 +301,9 @@ def test_keys_that_are_revoked_while_it_trades_end_the_run(stage, monkeypatch):
     monkeypatch.setattr("bots.live.RECONCILE_S", 0.1)
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: stage.events("ready"))
+        await until(lambda: stage.events("ready"))
         stage.exchange._client.API_SECRET = "revoked"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             await task
 
     with pytest.raises(KeysRefused):
@@ -319,14 +315,14 @@ def test_while_the_stream_is_silent_the_rest_price_guards_the_stop(stage, monkey
     stage.ticket.document.config.update(holding_time=1000, cooldown=1000)
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: any(is_open(p) for p in stage.events("position")))
+        await until(lambda: any(is_open(p) for p in stage.events("position")))
 
         async def crash(symbol: str) -> float:
             return 1.0
 
         monkeypatch.setattr(stage.exchange, "last_price", crash)
         await asyncio.to_thread(stage.bot.simulator.fault, "silence", stream="kline_1s", seconds=600)
-        await stage.until(lambda: any(is_closed(p) for p in stage.events("position")))
+        await until(lambda: any(is_closed(p) for p in stage.events("position")))
         assert next(p for p in stage.events("position") if is_closed(p))["exit_reason"] == "stop_loss"
         await asyncio.to_thread(stage.bot.simulator.clear_faults)
 
@@ -338,7 +334,7 @@ def test_a_rest_that_hangs_does_not_hold_up_the_deadline(stage, monkeypatch):
     stage.ticket.document.config.update(holding_time=6, cooldown=1000)
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: any(is_open(p) for p in stage.events("position")))
+        await until(lambda: any(is_open(p) for p in stage.events("position")))
 
         async def hang(symbol: str) -> float:
             await asyncio.Event().wait()
@@ -346,7 +342,7 @@ def test_a_rest_that_hangs_does_not_hold_up_the_deadline(stage, monkeypatch):
 
         monkeypatch.setattr(stage.exchange, "last_price", hang)
         await asyncio.to_thread(stage.bot.simulator.fault, "silence", stream="kline_1s", seconds=600)
-        await stage.until(lambda: any(is_closed(p) for p in stage.events("position")))
+        await until(lambda: any(is_closed(p) for p in stage.events("position")))
         assert next(p for p in stage.events("position") if is_closed(p))["exit_reason"] == "holding_time"
         await asyncio.to_thread(stage.bot.simulator.clear_faults)
 
@@ -358,7 +354,7 @@ def test_a_gap_whose_filling_hangs_does_not_hold_up_the_deadline(stage, monkeypa
     stage.ticket.document.config.update(holding_time=6, cooldown=1000)
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: any(is_open(p) for p in stage.events("position")))
+        await until(lambda: any(is_open(p) for p in stage.events("position")))
 
         async def hang(*_: object) -> list[Candle]:
             await asyncio.Event().wait()
@@ -366,7 +362,7 @@ def test_a_gap_whose_filling_hangs_does_not_hold_up_the_deadline(stage, monkeypa
 
         monkeypatch.setattr(stage.exchange, "candles", hang)
         stage.live._row._end_ms -= 5_000
-        await stage.until(lambda: any(is_closed(p) for p in stage.events("position")))
+        await until(lambda: any(is_closed(p) for p in stage.events("position")))
         assert next(p for p in stage.events("position") if is_closed(p))["exit_reason"] == "holding_time"
 
     stage.play(act)
@@ -381,16 +377,16 @@ def test_a_hole_in_the_candles_stops_entries_until_a_fresh_strategy_has_seen_the
     monkeypatch.setattr("bots.market.backfill.PAUSES_S", ())
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: stage.events("ready"))
+        await until(lambda: stage.events("ready"))
         first = stage.trader._strategy
         candles = stage.exchange.candles
         monkeypatch.setattr(stage.exchange, "candles", no_candles)
         stage.live._row._end_ms -= 5_000
-        await stage.until(lambda: stage.trader.entry_hold == "history incomplete, loading it again")
-        await stage.until(lambda: stage.events("error"))
+        await until(lambda: stage.trader.entry_hold == "history incomplete, loading it again")
+        await until(lambda: stage.events("error"))
         assert stage.trader._strategy is first
         monkeypatch.setattr(stage.exchange, "candles", candles)
-        await stage.until(lambda: stage.trader.entry_hold is None)
+        await until(lambda: stage.trader.entry_hold is None)
         assert stage.trader._strategy is not first
         assert stage.trader.window.full
 
@@ -402,17 +398,17 @@ def test_an_open_position_is_guarded_while_no_history_can_be_had(stage, monkeypa
     stage.ticket.document.config.update(holding_time=4, cooldown=1000, on_stop="hold")
 
     async def open_one(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: any(is_open(p) for p in stage.events("position")))
+        await until(lambda: any(is_open(p) for p in stage.events("position")))
 
     stage.play(open_one)
     memory = stage.trader.snapshot()
     assert memory.positions
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: any(is_closed(p) for p in stage.events("position")))
+        await until(lambda: any(is_closed(p) for p in stage.events("position")))
         assert stage.trader.entry_hold == "history incomplete, loading it again"
         monkeypatch.undo()
-        await stage.until(lambda: stage.trader.entry_hold is None)
+        await until(lambda: stage.trader.entry_hold is None)
         assert stage.trader.window.full
 
     stage.play(
@@ -443,7 +439,7 @@ def test_history_is_joined_with_what_was_delivered_only_without_a_hole(history, 
 
 def test_what_goes_wrong_again_and_again_is_told_once_a_minute_and_counted_each_time(stage, monkeypatch):
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: stage.events("ready"))
+        await until(lambda: stage.events("ready"))
         for number in range(5):
             stage.live._on_error("query_failed", f"order a: try {number}")
             stage.live._on_error("query_failed", f"order b: try {number}")
@@ -491,10 +487,10 @@ def test_a_target_that_the_market_fills_is_learned_by_asking_or_by_the_stream(
         return any(leg["role"] == "target" and leg["status"] == "filled" for leg in position["legs"])
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: targets(stage))
+        await until(lambda: targets(stage))
         keys = stage.bot.simulator.account(USDT="1000000000")
         await asyncio.to_thread(buy_up_to, stage.bot.simulator, keys, targets(stage)[-1])
-        await stage.until(lambda: any(is_closed(p) and rested(p) for p in stage.events("position")), 90)
+        await until(lambda: any(is_closed(p) and rested(p) for p in stage.events("position")), 90)
         monkeypatch.undo()  # stopping cancels the targets that still rest
 
     stage.play(act)
@@ -504,9 +500,9 @@ def test_a_stop_under_way_is_not_undone_by_the_server(stage):
     stage.ticket.document.config.update(holding_time=1000, on_stop="hold")
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: any(is_open(p) for p in stage.events("position")))
+        await until(lambda: any(is_open(p) for p in stage.events("position")))
         stage.live.stop()
-        await stage.until(lambda: stage.live._trader.entry_hold == "stopped")
+        await until(lambda: stage.live._trader.entry_hold == "stopped")
         paused = replace(stage.ticket.document, control=Control(desired=DesiredState.PAUSED))
         for document in (paused, stage.ticket.document):
             stage.live._on_document(document)
@@ -523,12 +519,12 @@ def test_a_halt_withdraws_entries_also_while_the_bot_hands_over(stage, monkeypat
     )
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: any(o["status"] == "new" for o in stage.events("order")))
+        await until(lambda: any(o["status"] == "new" for o in stage.events("order")))
         monkeypatch.setattr(OrderManager, "unanswered", 1)
         stage.live.hand_over()
-        await stage.until(lambda: stage.events("status")[-1]["status"] == "stopping")
+        await until(lambda: stage.events("status")[-1]["status"] == "stopping")
         file.touch()
-        await stage.until(lambda: any(p["status"] == "cancelled" for p in stage.events("position")), 5)
+        await until(lambda: any(p["status"] == "cancelled" for p in stage.events("position")))
         assert not task.done()
         monkeypatch.undo()
 
@@ -557,7 +553,7 @@ def test_orders_that_belong_to_nothing_are_cancelled_at_the_start_and_others_lef
     asyncio.run(place_strays())
 
     async def act(task: asyncio.Task[None]) -> None:
-        await stage.until(lambda: stage.events("ready"))
+        await until(lambda: stage.events("ready"))
 
     stage.play(act)
 

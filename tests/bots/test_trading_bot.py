@@ -20,6 +20,7 @@ from shared.positions import Counters, Terms
 from shared.states import DesiredState, PositionState, Side
 from shared.tickets import ModelReference
 from tests.ports import free_port
+from tests.waiting import AT_ONCE_S
 
 HOLDING = Snapshot(
     last_event_ms=1,
@@ -144,7 +145,7 @@ def test_sighup_applies_a_hot_config_at_once(bot):
 
     bot.configure(holding_time=77, cooldown=5)
     bot.signal(signal.SIGHUP)
-    applied = bot.wait("config.applied", within_s=2)
+    applied = bot.wait("config.applied", within_s=AT_ONCE_S)
 
     assert applied == {"version": 2, "changed": ["cooldown", "holding_time"]}
     assert bot.process.pid == pid
@@ -156,7 +157,7 @@ def test_a_config_that_cannot_be_accepted_is_refused_by_name_and_the_old_one_sta
 
     bot.configure(holding_time=-1, no_such_field=3)
     bot.signal(signal.SIGHUP)
-    rejected = bot.wait("config.rejected", within_s=5)
+    rejected = bot.wait("config.rejected", within_s=AT_ONCE_S)
 
     assert rejected["version"] == 2
     assert set(rejected["fields"]) == {"holding_time", "no_such_field"}
@@ -169,7 +170,7 @@ def test_a_field_that_needs_a_restart_waits_for_it(bot):
     bot.configure(model_id=9, cooldown=4)
     bot.signal(signal.SIGHUP)
 
-    assert bot.wait("config.applied", within_s=5)["changed"] == ["cooldown"]
+    assert bot.wait("config.applied", within_s=AT_ONCE_S)["changed"] == ["cooldown"]
     assert "model_id" in bot.wait("alert", lambda a: a["kind"] == "restart_needed")["message"]
 
 
@@ -179,7 +180,7 @@ def test_a_halt_shows_as_such_and_wins_over_running(bot):
     bot.control(DesiredState.RUNNING, halted=True)
     bot.signal(signal.SIGHUP)
 
-    bot.wait("status", lambda s: (s["status"], s["reason"]) == ("paused", "halted"), within_s=3)
+    bot.wait("status", lambda s: (s["status"], s["reason"]) == ("paused", "halted"), within_s=AT_ONCE_S)
 
 
 def test_a_pause_takes_no_entries_until_it_is_lifted(bot):
@@ -188,7 +189,7 @@ def test_a_pause_takes_no_entries_until_it_is_lifted(bot):
 
     bot.control(DesiredState.PAUSED)
     bot.signal(signal.SIGHUP)
-    bot.wait("status", lambda s: s["status"] == "paused", within_s=3)
+    bot.wait("status", lambda s: s["status"] == "paused", within_s=AT_ONCE_S)
     bot.wait("position", is_closed)
     entries = len([i for i in bot.events("order.intent") if i["role"] == "entry"])
     decisions = bot.wait("heartbeat")["decisions"]
@@ -516,7 +517,7 @@ def test_an_exchange_that_is_down_is_waited_for(bot, start_simulator, simulator)
     assert waiting["reason"].startswith("waiting for the exchange")
 
     late = start_simulator("--unlimited", port=port)
-    bot.wait("exit", within_s=15)  # this exchange does not know the key
+    bot.wait("exit")  # this exchange does not know the key
     assert "refuses the API key" in ends_with_a_sentence(bot)
     bot.simulator = late
     key, secret = late.account()
@@ -531,6 +532,6 @@ def test_a_bot_that_waits_for_its_exchange_can_be_stopped(bot, simulator):
     bot.start(until=None, endpoints=replace(simulator.endpoints, rest="http://127.0.0.1:1/api"))
     bot.wait("status", lambda s: s["reason"] is not None)
 
-    assert bot.stop(within_s=5) == 0
+    assert bot.stop() == 0
 
     assert bot.lines()[-1].data["reason"] == "stopped while it waited for the exchange"

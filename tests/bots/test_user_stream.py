@@ -16,18 +16,13 @@ from bots.market.user_stream import UserStream
 from bots.trading.binance_client import BinanceClient, report_from_execution
 from shared.states import OrderState, OrderType, Side
 from shared.units import exact
+from tests.waiting import DEADLINE_S, until
 
 ACCEPTED = json.dumps({"id": 1, "status": 200, "result": {"subscriptionId": 0}})
 
 
 def event_frame(number: int) -> str:
     return json.dumps({"subscriptionId": 0, "event": {"e": "test", "number": number}})
-
-
-async def until(ask: Callable[[], object], within_s: float = 5.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not ask():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 class Scene:
@@ -174,7 +169,7 @@ def test_what_the_receiver_raises_ends_the_stream():
 
     async def act(stream: UserStream) -> None:
         with pytest.raises(RuntimeError, match="a bug in the core"):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(DEADLINE_S):
                 await stream.run()
 
     asyncio.run(scene.play(act))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from bots.core.candles import Candle
 from bots.core.messages import Quote
 from bots.market import websocket_handler
 from bots.market.websocket_handler import MarketStream, parse_frame
+from tests.waiting import DEADLINE_S, until
 
 
 def kline_frame(second: int, closed: bool = True, close: str = "101.5") -> str:
@@ -58,12 +58,6 @@ class Watch:
     @property
     def seconds(self) -> list[int]:
         return [candle.open_ms // 1000 for candle in self.candles]
-
-
-async def until(ask: Callable[[], object], within_s: float = 5.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not ask():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -216,25 +210,25 @@ def test_quotes_alone_do_not_count_as_life(play):
     play(behave, scene)
 
 
-def test_a_host_that_stays_silent_is_tried_ever_more_seldom_on_two_lines_at_most(play):
-    at: list[float] = []
+def test_a_host_that_stays_silent_is_tried_ever_more_seldom_on_two_lines_at_most(play, caplog):
     widest = 0
 
     async def behave(connection: ServerConnection, number: int) -> None:
-        at.append(asyncio.get_running_loop().time())
         await connection.wait_closed()
 
     async def scene(stream, watch, host):
         nonlocal widest
-        async with asyncio.timeout(8):
-            while len(at) < 5:
-                widest = max(widest, len(host.open))
-                await asyncio.sleep(0.005)
+        while host.connections < 5:
+            widest = max(widest, len(host.open))
+            await asyncio.sleep(0.005)
 
     play(behave, scene)
 
-    waits = [later - earlier for earlier, later in pairwise(at)]
-    assert all(later > 1.5 * earlier for earlier, later in pairwise(waits)), waits
+    said = [record for record in caplog.records if record.getMessage().startswith("no candle for")]
+    patience = [record.args[0] for record in said]
+    assert patience[:4] == [0.15, 0.3, 0.6, 1.2]
+    for earlier, later, wait_s in zip(said, said[1:], patience[1:], strict=False):
+        assert later.created - earlier.created > 0.99 * wait_s
     assert widest <= 3  # the third for the moment in which the oldest closes
 
 
@@ -274,7 +268,7 @@ def test_what_the_receiver_raises_ends_the_stream(play):
 
     async def scene(stream, watch, host):
         with pytest.raises(RuntimeError, match="a bug in the core"):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(DEADLINE_S):
                 await stream.run()
 
     play(behave, scene, on_candle=broken)

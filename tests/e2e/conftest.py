@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -16,24 +15,19 @@ from typing import Any, TypeVar
 import pytest
 import requests
 
+from tests import waiting
 from tests.e2e.by_hand import Terminal
 from tests.ports import free_port
+from tests.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse battery"
 T = TypeVar("T")
 
 
-def wait_for(what: str, look: Callable[[], T], within_s: float, pause_s: float = 0.05) -> T:
-    """The first truthy answer of *look*; fails with *what* and the last answer after *within_s*."""
-    deadline = time.monotonic() + within_s
-    while True:
-        seen = look()
-        if seen:
-            return seen
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what}: not within {within_s} s; last seen: {seen!r}")
-        time.sleep(pause_s)
+def wait_for(what: str, look: Callable[[], T], within_s: float = DEADLINE_S, pause_s: float = 0.05) -> T:
+    """The first true answer of *look*; fails with *what* and the last answer after *within_s*."""
+    return waiting.wait_for(look, within_s, what, pause_s)
 
 
 class Fleet:
@@ -73,11 +67,11 @@ class Fleet:
     def start_simulator(self, *options: str) -> None:
         state = str(self.home / "sim")
         self.start("simulator", "simulator", "--port", str(self.sim_port), "--state", state, *options)
-        wait_for("the simulator answers", lambda: answers(f"{self.sim}/api/v3/ping"), 15)
+        wait_for("the simulator answers", lambda: answers(f"{self.sim}/api/v3/ping"))
 
     def start_web(self) -> None:
         self.start("web", "server", "web")
-        wait_for("the web answers", lambda: answers(f"{self.api}/health"), 20)
+        wait_for("the web answers", lambda: answers(f"{self.api}/health"))
 
     def start_supervisor(self) -> None:
         self.start("supervisor", "server", "supervisor")

@@ -58,7 +58,7 @@ def test_a_running_bot_closes_on_command_and_trades_on(fleet, wait_for, check_bo
 
     closed = wait_for("it is closed", lambda: fleet.positions(bot_id, "closed"), 30)[0]
     assert (closed["position_key"], closed["exit_reason"]) == (opened["position_key"], "by_hand")
-    wait_for("the command is acknowledged", lambda: commands(fleet, bot_id), 10)
+    wait_for("the command is acknowledged", lambda: commands(fleet, bot_id))
     wait_for("it enters again", lambda: fleet.positions(bot_id, "active"), 60)
     assert fleet.call("GET", f"/api/bots/{bot_id}/control")["commands"] == []
     assert fleet.bot(bot_id)["run_id"] == run_id
@@ -78,7 +78,7 @@ def test_a_stopped_bot_that_held_its_position_is_started_to_close_it_and_rests_a
     fleet.call("POST", path, expect=202, json={"reason": "had enough"})
 
     wait_for("it is closed", lambda: fleet.positions(bot_id, "closed"), 40)
-    wait_for("it rests", lambda: fleet.bot(bot_id)["status"] == "stopped", 30)
+    wait_for("it rests", lambda: fleet.bot(bot_id)["status"] == "stopped")
     assert [c["result"] for c in commands(fleet, bot_id)] == ["closed 1"]
     assert fleet.bot(bot_id)["run_id"] == f"{bot_id}.2"
     check_books_agree(fleet, bot_id, key, base="BTC", quote="USDT", deposit="10000")
@@ -90,10 +90,10 @@ def test_a_halt_withdraws_resting_entries_and_a_release_lets_the_bot_go_on(fleet
 
     fleet.call("POST", f"/api/bots/{bot_id}/halt", expect=202, json={"reason": "strange book"})
 
-    wait_for("no entry rests", lambda: not resting_entries(fleet, key), 15)
-    seen = wait_for("it says so", lambda: (b := fleet.bot(bot_id))["status"] == "paused" and b, 10)
+    wait_for("no entry rests", lambda: not resting_entries(fleet, key))
+    seen = wait_for("it says so", lambda: (b := fleet.bot(bot_id))["status"] == "paused" and b)
     assert seen["status_reason"] == "halted by admin: strange book"
-    wait_for("it confirms", lambda: [e for e in fleet.events(bot_id, "halt") if e["data"]["waiting"] == 0], 10)
+    wait_for("it confirms", lambda: [e for e in fleet.events(bot_id, "halt") if e["data"]["waiting"] == 0])
     fleet.call("POST", f"/api/bots/{bot_id}/start", expect=409)
 
     fleet.call("POST", f"/api/bots/{bot_id}/release", expect=202, json={"reason": "it was nothing"})
@@ -107,7 +107,7 @@ def test_the_kill_switch_works_with_the_web_server_and_the_supervisor_dead_and_l
     fleet.kill("supervisor")
 
     flotilla(fleet, "halt", "--reason", "smoke in the server room")
-    wait_for("no entry rests", lambda: not resting_entries(fleet, key), 10)
+    wait_for("no entry rests", lambda: not resting_entries(fleet, key))
 
     fleet.start_web()
     fleet.start_supervisor()
@@ -138,9 +138,9 @@ def test_the_kill_switch_closes_positions_where_that_is_asked_also_of_a_stopped_
 
     fleet.call("POST", "/api/system/halt", expect=202, json={"reason": "out", "close_positions": True})
 
-    wait_for("it is sold", lambda: fleet.positions(bot_id, "closed"), 30)
+    wait_for("it is sold", lambda: fleet.positions(bot_id, "closed"))
     assert fleet.positions(bot_id, "closed")[0]["exit_reason"] == "kill_switch"
-    wait_for("it rests", lambda: fleet.bot(bot_id)["status"] == "stopped", 30)
+    wait_for("it rests", lambda: fleet.bot(bot_id)["status"] == "stopped")
 
 
 def test_a_restart_holds_the_position_over_and_the_next_run_takes_it_up(fleet, wait_for, check_books_agree):
@@ -178,7 +178,7 @@ def test_a_position_that_nobody_can_follow_is_forgotten_also_by_the_bot(fleet, w
     forgotten = fleet.positions(bot_id, "closed")[0]
     assert (forgotten["exit_reason"], forgotten["pnl"]) == ("forgotten", None)
     fleet.start_bot(bot_id)
-    wait_for("the bot has dropped it", lambda: [c["result"] for c in commands(fleet, bot_id)] == ["forgotten"], 20)
+    wait_for("the bot has dropped it", lambda: [c["result"] for c in commands(fleet, bot_id)] == ["forgotten"])
     wait_for("it begins anew", lambda: fleet.positions(bot_id, "active"), 60)
     sold = [o for o in fleet.ledger(key)["orders"] if o["side"] == "SELL" and o["status"] == "FILLED"]
     assert sold == []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+from bots.utils.config_loader import POLL_S
+from tests.waiting import AT_ONCE_S
 
 QUIET = {"capital_per_trade": "200", "confidence_threshold": 1.0, "maker_order_timeout": 5}
 
@@ -11,7 +12,7 @@ def applied(fleet, bot_id: int, version: int) -> bool:
     return any(e["data"]["version"] == version for e in fleet.events(bot_id, "config.applied"))
 
 
-def test_a_changed_threshold_is_applied_within_two_seconds_and_by_the_poll_without_a_supervisor(fleet, wait_for):
+def test_a_changed_threshold_is_applied_at_once_and_by_the_poll_without_a_supervisor(fleet, wait_for):
     fleet.start_simulator()
     fleet.start_web()
     fleet.start_supervisor()
@@ -24,20 +25,18 @@ def test_a_changed_threshold_is_applied_within_two_seconds_and_by_the_poll_witho
 
     changed = fleet.call("PUT", f"/api/trading/bots/{bot_id}/config", json={"confidence_threshold": 0.50})
     assert changed["confidence_threshold"] == 0.50
-    wait_for("config.applied", lambda: applied(fleet, bot_id, changed["version"]), 2)
+    wait_for("config.applied", lambda: applied(fleet, bot_id, changed["version"]), AT_ONCE_S)
     after = wait_for(
         "the bot shows the version",
         lambda: (b := fleet.bot(bot_id))["applied_config_version"] == changed["version"] and b,
-        2,
+        AT_ONCE_S,
     )
     assert (after["pid"], after["run_id"]) == (before["pid"], before["run_id"])
     wait_for("the new threshold acts", lambda: fleet.events(bot_id, "signal"), 60)
 
     fleet.kill("supervisor", 15)
-    asked_at = time.monotonic()
     again = fleet.call("PUT", f"/api/trading/bots/{bot_id}/config", json={"confidence_threshold": 0.60})
     journal = fleet.home / "var" / "journals" / str(bot_id) / f"{before['run_id']}.jsonl"
     told = f'"type":"config.applied","data":{{"version":{again["version"]},'
-    wait_for("the poll brings it", lambda: told in journal.read_text(), 31)
-    assert time.monotonic() - asked_at <= 31
+    wait_for("the poll brings it", lambda: told in journal.read_text(), 2 * POLL_S)
     assert fleet.bot_pids() == [before["pid"]]

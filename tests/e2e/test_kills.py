@@ -71,7 +71,7 @@ def test_what_a_bot_did_while_the_supervisor_was_dead_is_booked_afterwards(fleet
         fleet.kill("supervisor")
         wait_for("the bot trades alone", lambda seen=seen: len(fleet.ledger(key)["fills"]) >= seen + 2, 60)
         fleet.start_supervisor()
-        wait_for("its fills are booked", lambda: len(fleet.fills(bot_id)) >= len(fleet.ledger(key)["fills"]), 10)
+        wait_for("its fills are booked", lambda: len(fleet.fills(bot_id)) >= len(fleet.ledger(key)["fills"]))
     assert fleet.bot(bot_id)["pid"] == pid
 
     fleet.stop_bot(bot_id)

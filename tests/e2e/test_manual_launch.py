@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.e2e.by_hand import PATIENT, QUICK, ROOT, is_running
+from tests.waiting import AT_ONCE_S
 
 
 def test_a_bot_in_a_terminal_trades_and_reports_like_any_other_and_ends_with_ctrl_c(
@@ -23,11 +24,11 @@ def test_a_bot_in_a_terminal_trades_and_reports_like_any_other_and_ends_with_ctr
     assert (bot["desired_state"], bot["pid"], bot["run_id"]) == ("running", terminal.process.pid, f"{bot_id}.1")
     wait_for("a trade is booked", lambda: house.positions(bot_id, "closed"), 60)
     house.call("PUT", f"/api/trading/bots/{bot_id}/config", json={"cooldown": 2})
-    wait_for("a new config acts", lambda: house.bot(bot_id)["applied_config_version"] == 2, 5)
+    wait_for("a new config acts", lambda: house.bot(bot_id)["applied_config_version"] == 2, AT_ONCE_S)
     assert terminal.end_with(signal.SIGINT) == 0
 
     assert house.bot(bot_id)["desired_state"] == "stopped"
-    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped")
     check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
     journal = house.home / "var" / "journals" / str(bot_id) / f"{bot_id}.1.jsonl"
     assert terminal.out.read_bytes() == journal.read_bytes()
@@ -46,7 +47,7 @@ def test_a_kill_ends_it_in_order_too(house, launch, wait_for, check_books_agree)
 
     assert terminal.end_with(signal.SIGTERM) == 0
 
-    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped")
     assert house.bot(bot_id)["desired_state"] == "stopped"
     assert len(house.call("GET", f"/api/bots/{bot_id}/events?type=started")["items"]) == 1
     check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
@@ -81,7 +82,7 @@ def test_a_real_terminal_may_be_closed_stopped_or_typed_into(house, wait_for, ch
         if end != "closed":
             os.close(screen)
 
-    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped")
     assert house.bot(bot_id)["desired_state"] == "stopped"
     check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
 
@@ -92,7 +93,7 @@ def test_a_bot_killed_in_its_terminal_is_taken_over_with_its_position(house, lau
     opened = wait_for("a position opens", lambda: house.positions(bot_id, "active"), 60)[0]
 
     terminal.process.kill()
-    wait_for("the supervisor runs it", lambda: house.bot(bot_id)["run_id"] == f"{bot_id}.2", 20)
+    wait_for("the supervisor runs it", lambda: house.bot(bot_id)["run_id"] == f"{bot_id}.2")
     wait_for("it guards", lambda: is_running(house, bot_id), 60)
 
     (guarded,) = house.positions(bot_id, "active")
@@ -114,8 +115,8 @@ def test_a_killed_supervisor_and_a_dead_web_server_leave_it_alone(house, launch,
     house.start_web()
     house.start_supervisor()
 
-    wait_for("it is not started again", lambda: house.bot(bot_id)["desired_state"] == "stopped", 10)
-    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    wait_for("it is not started again", lambda: house.bot(bot_id)["desired_state"] == "stopped")
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped")
     assert house.bot(bot_id)["run_id"] == f"{bot_id}.1"
     check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
 
@@ -131,7 +132,7 @@ def test_one_bot_runs_once_whoever_starts_it(house, launch, wait_for):
     assert house.bot(bot_id)["pid"] == runs.process.pid
     assert runs.end_with(signal.SIGINT) == 0
 
-    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped")
     house.start_bot(bot_id)
     late = launch("--bot-id", bot_id)
     assert late.ends() == 73
@@ -169,5 +170,5 @@ def test_a_reader_that_goes_away_or_stands_still_never_hurts_trading(house, laun
     wait_for("it goes on", lambda: len(house.fills(bot_id)) >= seen + 2, 60)
     terminal.process.send_signal(signal.SIGHUP)
     assert terminal.ends() == 0
-    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped")
     check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")

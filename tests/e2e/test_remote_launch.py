@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.by_hand import PATIENT, QUICK, Terminal, is_running
+from tests.waiting import AT_ONCE_S
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_a_remote_bot_trades_while_the_server_is_away_and_nothing_is_lost_or_dou
     (run,) = runs(house, bot_id)
     assert (run["kind"], run["state"], run["pid"]) == ("remote", "running", None)
     house.call("PUT", f"/api/trading/bots/{bot_id}/config", json={"cooldown": 2})
-    wait_for("a new config acts", lambda: house.bot(bot_id)["applied_config_version"] == 2, 10)
+    wait_for("a new config acts", lambda: house.bot(bot_id)["applied_config_version"] == 2, AT_ONCE_S)
 
     for _ in range(2):
         seen = len(house.ledger(key)["fills"])
@@ -66,7 +67,7 @@ def test_a_remote_bot_trades_while_the_server_is_away_and_nothing_is_lost_or_dou
         wait_for("all is booked", lambda: len(house.fills(bot_id)) >= len(house.ledger(key)["fills"]), 40)
     assert terminal.end_with(signal.SIGINT) == 0
 
-    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped")
     assert house.bot(bot_id)["desired_state"] == "stopped"
     check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
     posted = [e["seq"] for e in house.pages(f"/api/bots/{bot_id}/events") if e["type"] != "heartbeat"]
@@ -93,7 +94,7 @@ def test_a_remote_bot_killed_with_a_position_guards_it_when_it_is_launched_there
     (guarded,) = house.positions(bot_id, "active")
     assert (guarded["position_key"], guarded["stop_price"]) == (opened["position_key"], opened["stop_price"])
     assert second.end_with(signal.SIGTERM) == 0
-    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped")
     check_books_agree(house, bot_id, key, base="BTC", quote="USDT", deposit="10000")
 
 
@@ -109,7 +110,7 @@ def test_a_position_moves_from_host_to_host_with_its_bot(house, launch_remotely,
     (snapshot,) = house.events(bot_id, "snapshot")[1:]
     assert [p["position_key"] for p in snapshot["data"]["positions"]] == [opened["position_key"]]
     assert terminal.end_with(signal.SIGINT) == 0
-    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped", 10)
+    wait_for("it is stopped", lambda: house.bot(bot_id)["status"] == "stopped")
     assert len(house.positions(bot_id, "active")) == 1
 
     house.call("PUT", f"/api/trading/bots/{bot_id}/config", json={"on_stop": "close"})
@@ -129,9 +130,9 @@ def test_a_silent_host_is_told_of_and_replaced_only_when_a_person_says_so(
     opened = wait_for("a position opens", lambda: house.positions(bot_id, "active"), 60)[0]
     terminal.process.send_signal(signal.SIGSTOP)
 
-    wait_for("silence is told", lambda: "No word from host" in (house.bot(bot_id)["status_reason"] or ""), 30)
+    wait_for("silence is told", lambda: "No word from host" in (house.bot(bot_id)["status_reason"] or ""))
     assert house.bot(bot_id)["status"] == "running"
-    wait_for("it is an error", lambda: house.bot(bot_id)["status"] == "error", 30)
+    wait_for("it is an error", lambda: house.bot(bot_id)["status"] == "error")
     assert "take it over" in house.bot(bot_id)["status_reason"]
     refusal = house.call("POST", f"/api/bots/{bot_id}/start", expect=409)
     assert "take" in refusal["error"]["message"]
@@ -159,7 +160,7 @@ def test_a_host_that_is_heard_again_goes_on_as_if_nothing_was(impatient, launch_
 
     terminal.process.send_signal(signal.SIGCONT)
 
-    wait_for("it runs", lambda: is_running(house, bot_id), 20)
+    wait_for("it runs", lambda: is_running(house, bot_id))
     house.call("POST", f"/api/bots/{bot_id}/stop", expect=202)  # reaches it with the answer to its next report
     assert terminal.ends() == 0
     assert len(runs(house, bot_id)) == 1

@@ -53,15 +53,15 @@ def test_a_bots_life_arrives_on_the_phone_with_the_figures_of_the_api(told_fleet
     assert "FLOTILLA_TELEGRAM" not in environment
     wait_for("positions close", lambda: len(told_fleet.positions(bot_id, "closed")) >= 2, 60)
     bot_api.say(f"/stop {bot_id}")
-    wait_for("the bot answers", lambda: bot_api.told(f"{bot_id} rsi"), 20)
+    wait_for("the bot answers", lambda: bot_api.told(f"{bot_id} rsi"))
     if bot_api.told("Stop?"):  # it holds a position just now
         bot_api.press("Stop")
     wait_for("it stops", lambda: told_fleet.bot(bot_id)["status"] == "stopped", 40)
 
-    wait_for("that arrives", lambda: bot_api.told(": stopped"), 30)
+    wait_for("that arrives", lambda: bot_api.told(": stopped"))
 
     closed = told_fleet.positions(bot_id, "closed")
-    wait_for("all is sent", lambda: not told_fleet.call("GET", "/api/notifications?state=queued")["items"], 30)
+    wait_for("all is sent", lambda: not told_fleet.call("GET", "/api/notifications?state=queued")["items"])
     texts = "\n".join(bot_api.texts())
     assert texts.count("[SIM] rsi-") >= 2 + 2 * len(closed)
     for words in (": started", ": stopped"):
@@ -104,7 +104,7 @@ def test_strangers_learn_nothing(told_fleet, bot_api, wait_for):
     bot_api.say("/halt all", chat=OTHER_CHAT)
     bot_api.say("/status")
 
-    wait_for("the known chat is answered", lambda: bot_api.told("There are no bots yet."), 30)
+    wait_for("the known chat is answered", lambda: bot_api.told("There are no bots yet."))
 
     assert not bot_api.texts(OTHER_CHAT)
     assert not (told_fleet.home / "var" / "halt").exists()

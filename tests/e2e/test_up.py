@@ -44,7 +44,7 @@ def test_up_trades_within_a_minute_ends_in_order_and_resumes(fleet, wait_for, an
 
     fleet.processes.pop("up")
     up = fleet.start("up", "server", "up", "--demo")
-    wait_for("ready again", lambda: answers(f"{fleet.api}/health/ready"), 30)
+    wait_for("ready again", lambda: answers(f"{fleet.api}/health/ready"))
     assert [b["desired_state"] for b in fleet.pages("/api/bots")] == ["running"] * 3
     wait_for(
         "the same three run again",

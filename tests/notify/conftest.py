@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from server.settings import Settings, TelegramSettings, load_settings
 from server.storage.engine import make_engine, migrate, read, write
 from server.storage.models import Bot, Notification, TradingConfigVersion
 from server.storage.times import now_ms
+from tests import waiting
 from tests.notify.bot_api import CHAT, StandIn, failed
+from tests.waiting import DEADLINE_S
 
 QUICK = RetryPolicy(first_s=0.05, most_s=0.2, attempts=200, refused_first_s=0.1, refused_most_s=0.2, refused_attempts=3)
 
@@ -106,15 +107,9 @@ class House:
         self.engine.dispose()
 
 
-def wait_for(what: str, look: Callable[[], Any], within_s: float = 20) -> Any:
-    """The first truthy answer of *look*; fails with *what* when there is none in time."""
-    deadline = time.monotonic() + within_s
-    while True:
-        seen = look()
-        if seen:
-            return seen
-        assert time.monotonic() < deadline, f"{what}: not within {within_s} s"
-        time.sleep(0.02)
+def wait_for(what: str, look: Callable[[], Any], within_s: float = DEADLINE_S) -> Any:
+    """The first true answer of *look*; fails with *what* when there is none in time."""
+    return waiting.wait_for(look, within_s, what)
 
 
 @pytest.fixture

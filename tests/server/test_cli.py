@@ -27,6 +27,7 @@ from server.storage.engine import make_engine, read, write
 from server.storage.models import AuditEntry, Bot, Event, User
 from server.storage.times import now_ms
 from tests.ports import free_port
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse battery staple"
@@ -119,13 +120,6 @@ def add_lines(engine: Engine, bot_id: int, first: int, *texts: str, level: str =
             connection.execute(insert(Event).values(**row))
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
 # Bots
 
 
@@ -205,7 +199,7 @@ def test_waiting_ends_when_the_bot_was_seen_there(
         with read(database) as connection:
             return connection.execute(select(Bot.desired_state)).scalar_one()
 
-    until(lambda: wanted() == "stopped", "the stop did not arrive")
+    wait_for(lambda: wanted() == "stopped", what="the stop did not arrive")
     assert waiting.poll() is None
     with write(database) as connection:
         connection.execute(update(Bot).values(status="stopped", status_since_ms=now_ms()))
@@ -276,10 +270,10 @@ def test_following_survives_a_restart_of_the_server_and_ends_with_ctrl_c(
                 seq += 1
                 assert seq < 300, err.read_text()
                 time.sleep(0.1)
-        until(lambda: "Waiting for it" in err.read_text(), "it did not notice that the server went")
+        wait_for(lambda: "Waiting for it" in err.read_text(), what="it did not notice that the server went")
         add_lines(database, bot_id, 1000, "while nobody listened")
         with serving(environment):
-            until(lambda: "nobody listened" in out.read_text(), "it did not go on")
+            wait_for(lambda: "nobody listened" in out.read_text(), what="it did not go on")
             following.send_signal(signal.SIGINT)
             code = following.wait(10)
 

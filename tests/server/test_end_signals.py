@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 
 from server.settings import CHECKOUT
+from tests.waiting import DEADLINE_S
 
 WAITS = """
 import signal
@@ -38,13 +38,11 @@ def waiting(timeout_s: float) -> subprocess.Popen[str]:
 
 
 def test_one_signal_ends_a_long_wait_at_once() -> None:
-    process = waiting(60)
-    began = time.monotonic()
+    process = waiting(3600)
 
     process.send_signal(signal.SIGINT)
 
-    assert process.communicate(timeout=10)[0] == "ends True\n"
-    assert time.monotonic() - began < 5
+    assert process.communicate(timeout=DEADLINE_S)[0] == "ends True\n"
 
 
 def test_a_burst_of_signals_hangs_nothing() -> None:
@@ -53,12 +51,13 @@ def test_a_burst_of_signals_hangs_nothing() -> None:
     for number in [signal.SIGTERM, signal.SIGINT] * 500:
         process.send_signal(number)
 
-    assert process.communicate(timeout=10)[0] == "ends True\n"
+    assert process.communicate(timeout=DEADLINE_S)[0] == "ends True\n"
 
 
 def test_a_signal_may_come_at_any_line_of_a_wait() -> None:
     program = WAITS.format(timeout_s=60).replace("while not", ON_EVERY_LINE + "while not")
 
-    done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, timeout=10)
+    run = [sys.executable, "-c", program]
+    done = subprocess.run(run, cwd=CHECKOUT, capture_output=True, text=True, timeout=DEADLINE_S)
 
     assert done.stdout == "waits\nends True\n"

@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from server import make_parent
+from tests.waiting import DEADLINE_S, wait_for
 
 needs_make = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 
@@ -72,7 +72,7 @@ def test_an_interrupt_sent_only_to_make_is_noticed_by_its_child(start_make: Star
 
     make.send_signal(signal.SIGINT)
 
-    output, _ = make.communicate(timeout=10)
+    output, _ = make.communicate(timeout=DEADLINE_S)
     assert output.startswith("noticed\n")
     assert "child SIGINT" not in output
     assert "never reached" not in output
@@ -81,13 +81,13 @@ def test_an_interrupt_sent_only_to_make_is_noticed_by_its_child(start_make: Star
 
 @needs_make
 def test_two_interrupts_kill_make_and_its_child_still_notices(start_make: Start) -> None:
-    make = start_make(poll_s=0.5)
+    make = start_make(poll_s=2)
 
     make.send_signal(signal.SIGINT)
-    time.sleep(0.1)
+    wait_for(lambda: make_parent.is_interrupted_make(Path(f"/proc/{make.pid}/status").read_text()))
     make.send_signal(signal.SIGINT)
 
-    output, _ = make.communicate(timeout=10)
+    output, _ = make.communicate(timeout=DEADLINE_S)
     assert output == "noticed\n"
     assert make.returncode == -signal.SIGINT
 
@@ -98,7 +98,7 @@ def test_make_passes_a_termination_on_to_its_child(start_make: Start) -> None:
 
     make.send_signal(signal.SIGTERM)
 
-    output, _ = make.communicate(timeout=10)
+    output, _ = make.communicate(timeout=DEADLINE_S)
     assert output.startswith("child SIGTERM\n")
 
 
@@ -111,7 +111,7 @@ def test_nothing_is_noticed_while_make_is_left_alone_or_ignores_interrupts(start
         make.wait(timeout=0.4)
     make.send_signal(signal.SIGTERM)
 
-    output, _ = make.communicate(timeout=10)
+    output, _ = make.communicate(timeout=DEADLINE_S)
     assert output.startswith("child SIGTERM\n")
 
 

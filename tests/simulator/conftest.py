@@ -20,20 +20,10 @@ from urllib.parse import urlencode
 import pytest
 
 from simulator.witness.check import violations
+from tests.waiting import DEADLINE_S, wait_for
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT.parent / "shared" / "data"
-
-
-def wait_for(ask: Callable[[], object], within_s: float = 10.0) -> object:
-    """The first true answer of *ask*, asked again and again until the deadline."""
-    deadline = time.monotonic() + within_s
-    while True:
-        answer = ask()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"not within {within_s} s; last answer: {answer!r}"
-        time.sleep(0.01)
 
 
 @dataclass
@@ -73,7 +63,7 @@ class Running:
     def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
         request = urllib.request.Request(self.url + path, body, headers or {}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as reply:
+            with urllib.request.urlopen(request, timeout=DEADLINE_S) as reply:
                 return Reply(reply.status, reply.read().decode(), dict(reply.headers))
         except urllib.error.HTTPError as error:
             return Reply(error.code, error.read().decode(), dict(error.headers))
@@ -94,7 +84,7 @@ class Running:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(10)
+        return self.process.wait(DEADLINE_S)
 
 
 @dataclass

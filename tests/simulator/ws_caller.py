@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.waiting import DEADLINE_S
+
 LISTEN, STOP = "userDataStream.subscribe.signature", "userDataStream.unsubscribe"
 ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001"}
 FAR = "40000"  # a price that nobody trades at, inside the price band
@@ -29,7 +31,7 @@ def connect(simulator, query: str = ""):
 
 
 async def receive(socket) -> dict:
-    return json.loads(await asyncio.wait_for(socket.recv(), 10))
+    return json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
 
 
 async def ask(socket, method: str, params: dict | None = None, **more: object) -> dict:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -31,6 +30,7 @@ from shared.events import Position, to_data
 from shared.positions import Terms
 from shared.states import PositionState, RunKind, Side
 from shared.tickets import RunTicket
+from tests.waiting import wait_for
 
 FAKE_BOT = """
 import fcntl, json, os, signal, sys, time
@@ -312,17 +312,9 @@ class Fleet:
             descriptor = open_process(identity) if identity else None
             if identity and descriptor is not None:
                 os.kill(identity.pid, signal.SIGKILL)
-                wait_for(lambda d=descriptor: has_exited(d), 5)  # type: ignore[misc]
+                wait_for(lambda d=descriptor: has_exited(d))  # type: ignore[misc]
                 os.close(descriptor)
         self.engine.dispose()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Look again and again until *condition* holds; the test fails when it never does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "condition did not come true in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture

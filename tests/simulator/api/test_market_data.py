@@ -211,14 +211,3 @@ def test_exchange_info_is_picked_by_permission(simulator):
 def test_bad_requests_are_refused_by_name(simulator, query, code):
     reply = simulator.get("/api/v3/" + quote(query, safe="/?&=:"))
     assert (reply.status, reply.json["code"]) == (400, code)
-
-
-def test_a_day_of_all_symbols_takes_no_time_once_it_is_warm(simulator):
-    market(simulator, "ticker/24hr")
-
-    def took() -> float:
-        begun = time.perf_counter()
-        market(simulator, "ticker/24hr")
-        return time.perf_counter() - begun
-
-    assert min(took() for _ in range(10)) < 0.05

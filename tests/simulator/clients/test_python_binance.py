@@ -12,6 +12,7 @@ from binance import AsyncClient, BinanceSocketManager, DepthCacheManager
 from binance.exceptions import BinanceAPIException
 
 from tests.simulator.clients import tape
+from tests.waiting import DEADLINE_S
 
 ENDS_AFTER_S = 6  # of the market whose book comes to rest
 
@@ -35,7 +36,7 @@ async def connected(simulator, **balances: str) -> AsyncIterator[tuple[AsyncClie
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), 25))
+    asyncio.run(asyncio.wait_for(scenario(), 2 * DEADLINE_S))
 
 
 async def until(socket, wanted: Callable[[dict], bool]) -> list[dict]:

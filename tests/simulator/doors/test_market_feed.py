@@ -20,6 +20,7 @@ from simulator.market.candles import Tape
 from simulator.market.clock import MarketClock
 from simulator.market.generated import GeneratedTape
 from simulator.venue import Venue
+from tests.waiting import DEADLINE_S
 
 NOW_MS = 1_790_000_040_000
 DAY_MS = 86_400_000
@@ -223,7 +224,7 @@ async def first_of_each(url: str, streams: set[str]) -> dict[str, dict]:
     seen: dict[str, dict] = {}
     async with websockets.connect(f"{url}/stream?streams={'/'.join(streams)}") as socket:
         while len(seen) < len(streams):
-            message = json.loads(await asyncio.wait_for(socket.recv(), 15))
+            message = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
             seen[message["stream"]] = message["data"]
     return seen
 
@@ -290,7 +291,7 @@ def test_copies_of_the_book_begun_at_different_times_agree(start, stream, speed)
     async def scenario() -> None:
         low = str(round(simulator.price() * 0.999))
         async with websockets.connect(simulator.ws + "/ws/" + stream, max_queue=None) as socket:
-            first = json.loads(await asyncio.wait_for(socket.recv(), 10))
+            first = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
             old = await asyncio.to_thread(copy)
             assert old.last_id >= first["U"]
             for _ in range(6):
@@ -299,7 +300,7 @@ def test_copies_of_the_book_begun_at_different_times_agree(start, stream, speed)
                 young = await asyncio.to_thread(copy)
                 event = {"u": 0}
                 while event["u"] <= young.last_id:
-                    event = json.loads(await asyncio.wait_for(socket.recv(), 10))
+                    event = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
                     old.apply(event)
                 young.apply(event)
                 assert (old.last_id, old.sides) == (young.last_id, young.sides)
@@ -317,7 +318,7 @@ def test_an_order_of_ones_own_moves_the_best(start):
             await asyncio.to_thread(customer.order, side="SELL", quantity="20", kind="MARKET")
             before = time.monotonic()
             while time.monotonic() - before < 5:
-                event = json.loads(await asyncio.wait_for(socket.recv(), 5))
+                event = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
                 shown = simulator.get("/api/v3/ticker/bookTicker?symbol=BTCUSDT").json
                 if [shown["bidPrice"], shown["bidQty"]] == [event["b"], event["B"]]:
                     return

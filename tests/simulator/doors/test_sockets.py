@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from simulator.core.rules import ApiError
 from simulator.doors.limits import Limits
 from simulator.doors.sockets import MAX_WAITING_BYTES, Connection, Gate, Terms, refusal, shutdown_event
+from tests.waiting import DEADLINE_S, until
 
 
 class Server:
@@ -69,18 +70,11 @@ def run(scenario: Callable[[], Awaitable[None]], within_s: float = 25) -> None:
     asyncio.run(asyncio.wait_for(scenario(), within_s))
 
 
-async def until(claim: Callable[[], bool], within_s: float = 10) -> None:
-    deadline = time.monotonic() + within_s
-    while not claim():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
-
-
 async def end_of(client) -> tuple[int | None, str]:
     """Close code and reason, after everything that was sent before; 1006 when the line was cut."""
     with suppress(ConnectionClosed):
         while True:
-            await asyncio.wait_for(client.recv(), 10)
+            await asyncio.wait_for(client.recv(), DEADLINE_S)
     return client.close_code, client.close_reason
 
 
@@ -158,7 +152,7 @@ def test_messages_of_every_size_arrive_whole():
 def test_a_ping_is_answered_with_its_payload():
     async def scenario() -> None:
         async with served() as server, websockets.connect(server.url) as client:
-            await asyncio.wait_for(await client.ping(b"four score"), 5)
+            await asyncio.wait_for(await client.ping(b"four score"), DEADLINE_S)
 
     run(scenario)
 
@@ -252,10 +246,10 @@ def test_without_limits_any_number_of_messages_is_fine(terms):
 
 def test_a_connection_ends_cleanly_when_its_time_is_up():
     async def scenario() -> None:
+        started = time.monotonic()
         async with served(Terms(lifetime_s=0.2)) as server, websockets.connect(server.url) as client:
-            started = time.monotonic()
             assert await end_of(client) == (1001, "")
-            assert time.monotonic() - started > 0.15
+            assert time.monotonic() - started >= 0.2
             await until(lambda: not server.connections)
 
     run(scenario)
@@ -456,7 +450,7 @@ def test_who_does_not_read_is_dropped_and_holds_nobody_up():
                 for connection in server.connections:
                     connection.send(message)
                 sent += 1
-                assert await asyncio.wait_for(reader.recv(), 5) == message
+                assert await asyncio.wait_for(reader.recv(), DEADLINE_S) == message
                 assert sent * len(message) < MAX_WAITING_BYTES + (8 << 20)  # with what the network keeps
             assert sent * len(message) > MAX_WAITING_BYTES
 
@@ -470,15 +464,11 @@ def test_two_hundred_listeners_are_served_at_once():
             for raw in raws:
                 await asyncio.to_thread(raw.shake_hands)
             await until(lambda: len(server.connections) == 200)
-            took: list[float] = []
             for number in range(20):
                 text = f"{number} {'x' * 300}"
-                started = time.perf_counter()
                 for connection in server.connections:
                     connection.send(text)
-                took.append(time.perf_counter() - started)
                 for raw in raws:  # nothing had to wait for the event loop
                     assert raw.receive() == (1, text.encode())
-            assert min(took) < 0.02
 
     run(scenario)

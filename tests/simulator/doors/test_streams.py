@@ -10,13 +10,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 import websockets
 
+from tests.waiting import DEADLINE_S
+
 
 def run(scenario: Callable[[], Awaitable[None]], within_s: float = 25) -> None:
     asyncio.run(asyncio.wait_for(scenario(), within_s))
 
 
 async def receive(socket) -> dict:
-    return json.loads(await asyncio.wait_for(socket.recv(), 10))
+    return json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
 
 
 async def ask(socket, **message: object) -> dict:

@@ -27,6 +27,7 @@ from simulator.market.clock import MarketClock, wall_ms
 from simulator.market.generated import PROFILES, GeneratedTape
 from simulator.store import StateError
 from simulator.venue import Venue
+from tests.waiting import DEADLINE_S
 
 ANNA, BERT = "a" * 64, "b" * 64
 LISTEN = "userDataStream.subscribe.signature"
@@ -76,11 +77,11 @@ async def opened() -> AsyncIterator[House]:
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), 25))
+    asyncio.run(asyncio.wait_for(scenario(), 2 * DEADLINE_S))
 
 
 async def receive(socket) -> dict:
-    return json.loads(await asyncio.wait_for(socket.recv(), 10))
+    return json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
 
 
 async def ask(socket, method: str, **params: object) -> dict:
@@ -101,7 +102,7 @@ async def is_quiet(socket) -> bool:
 
 async def end_of(socket) -> int | None:
     with suppress(websockets.ConnectionClosed):
-        await asyncio.wait_for(socket.recv(), 10)
+        await asyncio.wait_for(socket.recv(), DEADLINE_S)
     return socket.close_code
 
 

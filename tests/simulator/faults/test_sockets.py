@@ -9,6 +9,7 @@ import pytest
 import websockets
 
 from tests.simulator.ws_caller import LISTEN, ask, receive, run, signed
+from tests.waiting import DEADLINE_S
 
 SECOND, TRADE = "btcusdt@kline_1s", "btcusdt@trade"
 
@@ -35,7 +36,7 @@ async def seconds_of(socket, count: int) -> list[int]:
 
 
 async def answers_pings(socket) -> bool:
-    await asyncio.wait_for(await socket.ping(), 5)
+    await asyncio.wait_for(await socket.ping(), DEADLINE_S)
     return True
 
 
@@ -43,7 +44,7 @@ async def hangup(socket) -> tuple[bool, int | None]:
     """Reads to the end: was it a clean close, and with which code?"""
     try:
         while True:
-            await asyncio.wait_for(socket.recv(), 10)
+            await asyncio.wait_for(socket.recv(), DEADLINE_S)
     except websockets.ConnectionClosed as closed:
         return isinstance(closed, websockets.ConnectionClosedOK), closed.rcvd.code if closed.rcvd else None
 

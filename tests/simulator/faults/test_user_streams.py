@@ -11,6 +11,7 @@ import pytest
 import websockets
 
 from tests.simulator.ws_caller import LISTEN, ask, connect, receive, run, signed
+from tests.waiting import DEADLINE_S
 
 PRICE = "40000"  # a price that nobody trades at, inside the price band
 
@@ -213,7 +214,7 @@ def test_a_shutdown_is_announced_in_the_form_of_each_socket_and_comes(start):
     async def closing_code(socket) -> int | None:
         try:
             while True:
-                await asyncio.wait_for(socket.recv(), 10)
+                await asyncio.wait_for(socket.recv(), DEADLINE_S)
         except websockets.ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd else None
 

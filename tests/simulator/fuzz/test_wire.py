@@ -20,6 +20,8 @@ import websockets
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.waiting import DEADLINE_S
+
 NUMBERS = st.integers(0, (1 << 62) - 1)
 BRIEFLY = settings(
     deadline=None,
@@ -209,7 +211,7 @@ def test_thousands_of_subscriptions_come_and_go(start, eventually):
     async def answer_to(client, number: int, method: str, params: object) -> dict:
         await client.send(json.dumps({"method": method, "params": params, "id": number}))
         while True:
-            message = json.loads(await asyncio.wait_for(client.recv(), 10))
+            message = json.loads(await asyncio.wait_for(client.recv(), DEADLINE_S))
             if message.get("id") == number and "result" in message | {"result": message.get("error")}:
                 return message
 
