@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -30,7 +31,7 @@ from shared.events import Position, to_data
 from shared.positions import Terms
 from shared.states import PositionState, RunKind, Side
 from shared.tickets import RunTicket
-from tests.waiting import wait_for
+from tests.waiting import DEADLINE_S, wait_for
 
 FAKE_BOT = """
 import fcntl, json, os, signal, sys, time
@@ -212,7 +213,9 @@ class Fleet:
         (folder / "plan.new").write_text(json.dumps(plan))
         (folder / "plan.new").replace(folder / "plan.json")  # a bot may be reading it
 
-    def supervisor(self, *, policy: Policy | None = None, ending: bool = False) -> Supervisor:
+    def supervisor(
+        self, *, policy: Policy | None = None, ending: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> Supervisor:
         def ticket(connection: Any, bot_id: int, generation: int) -> Any:
             vault: Any = None
             return make_ticket(connection, self.settings, vault, bot_id, generation)
@@ -225,6 +228,7 @@ class Fleet:
             policy=policy,
             ending=ending,
             jitter=lambda: 0.0,
+            clock=clock,
         )
 
     def supervisor_process(self) -> subprocess.Popen[bytes]:
@@ -246,10 +250,12 @@ class Fleet:
             return make_ticket(connection, self.settings, vault, bot_id, generation, kind)
 
     def launch(self, ticket: RunTicket) -> Process:
-        """The process that a person starts with *ticket*."""
-        return RecordingLauncher(self.program, self.bots).spawn(ticket)
+        """The process that a person starts with *ticket*, once it holds the bot's lock."""
+        process = RecordingLauncher(self.program, self.bots).spawn(ticket)
+        wait_for(lambda: (holder := self.identity(ticket.bot_id)) and holder.run_id == ticket.run_id)
+        return process
 
-    def run(self, supervisor: Supervisor, until: Callable[[], bool], seconds: float = 20) -> None:
+    def run(self, supervisor: Supervisor, until: Callable[[], bool], seconds: float = DEADLINE_S) -> None:
         def step() -> bool:
             supervisor.tick()
             return until()

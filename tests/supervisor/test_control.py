@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,10 +16,8 @@ from server.storage.models import BotCommand, TradingOrder
 from server.storage.queries import bot_row, control_document
 from server.storage.times import now_ms
 from server.supervisor import rows
-from server.supervisor.decisions import Policy
 
 ANN = Author("ann", Via.API)
-QUICK = replace(Policy(), stop_s=0.5)
 
 
 def give(fleet: Any, bot_id: int, verb: str = commands.CLOSE_POSITIONS, **args: Any) -> int:
@@ -40,7 +37,7 @@ def document(fleet: Any, bot_id: int) -> Any:
 
 def test_a_restart_is_one_new_run_and_no_death(fleet: Any) -> None:
     bot = fleet.add_bot()
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor()
     fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
 
     fleet.set(bot, restart_requests=1)
@@ -68,7 +65,7 @@ def test_a_run_that_the_database_never_heard_of_is_adopted_and_not_restarted(fle
 
 def test_a_command_is_told_to_a_running_bot(fleet: Any) -> None:
     bot = fleet.add_bot()
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor()
     fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
 
     give(fleet, bot)
@@ -82,7 +79,7 @@ def test_a_stopped_bot_is_started_for_a_command_and_stops_when_it_is_acknowledge
     closed = fleet.add_position(bot)
     fleet.set_config(bot, on_stop="hold")
     fleet.plan(bot, closes=closed)
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor()
     for _ in range(3):
         supervisor.tick()
     assert not fleet.runs(bot)
@@ -101,7 +98,7 @@ def test_nobody_is_started_for_a_command_whose_run_closed_all_and_never_acknowle
     give(fleet, bot)
     with write(fleet.engine) as connection:
         connection.execute(update(TradingOrder).values(status="closed"))
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor()
 
     for _ in range(3):
         supervisor.tick()
@@ -112,7 +109,7 @@ def test_nobody_is_started_for_a_command_whose_run_closed_all_and_never_acknowle
 
 def test_a_command_to_a_flat_bot_that_dies_before_it_acknowledges_is_done_once_all_is_read(fleet: Any) -> None:
     bot = fleet.add_bot()
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor()
     fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
     give(fleet, bot)
     supervisor.tick()
@@ -173,7 +170,7 @@ def test_what_a_bot_on_another_host_is_told_to_remember_ends_before_the_first_co
 def test_a_command_to_forget_starts_nothing(fleet: Any) -> None:
     bot = fleet.add_bot("stopped")
     give(fleet, bot, commands.FORGET_POSITION, position_key=1)
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor()
 
     for _ in range(3):
         supervisor.tick()
@@ -185,7 +182,7 @@ def test_a_command_to_forget_starts_nothing(fleet: Any) -> None:
 def test_the_supervisor_keeps_row_and_file_of_the_kill_switch_alike(fleet: Any) -> None:
     bot = fleet.add_bot()
     file = fleet.settings.halt_file
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor()
     fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
 
     file.write_bytes(b"")
@@ -215,7 +212,7 @@ def test_a_halt_file_that_cannot_be_written_does_not_keep_the_supervisor_from_it
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor()
     with monkeypatch.context() as patch, capture_logs() as lines:
         patch.setattr(kill_switch, "write_file", full)
         fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
@@ -233,7 +230,7 @@ def test_the_kill_switch_starts_a_stopped_bot_only_to_close_what_it_holds(fleet:
     closed = fleet.add_position(bot)
     fleet.set_config(bot, on_stop="hold")
     fleet.plan(bot, closes=closed)
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor()
     with write(fleet.engine) as connection:
         kill_switch.halt(connection, fleet.settings.halt_file, ANN, "out", close_positions=closes)
 
@@ -246,7 +243,7 @@ def test_the_kill_switch_starts_a_stopped_bot_only_to_close_what_it_holds(fleet:
 def test_the_kill_switch_closes_at_once_what_a_bot_left_that_has_just_stopped(fleet: Any) -> None:
     bot = fleet.add_bot()
     fleet.set_config(bot, on_stop="hold")
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor()
     fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
     fleet.set(bot, desired_state="stopped")
     fleet.run(supervisor, lambda: fleet.bot(bot).status == "stopped")

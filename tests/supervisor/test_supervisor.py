@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,12 +24,9 @@ from server.supervisor.health import HealthPolicy
 from server.supervisor.identity import start_ticks
 from server.supervisor.run import end_bots
 
-QUICK = Policy(
-    restart=RestartPolicy(base_s=0.05, close_only_every_s=0.2),
-    health=HealthPolicy(starting_s=5, silent_s=1.0, dump_s=0.2),
-    stop_s=1.0,
-    awaited_s=1.0,
-)
+QUICK = Policy(restart=RestartPolicy(base_s=0.05, close_only_every_s=0.2), awaited_s=1.0)
+STOPS_SOON = replace(QUICK, stop_s=1.0)
+IMPATIENT = replace(STOPS_SOON, health=HealthPolicy(silent_s=1.0, dump_s=0.2))
 
 
 def test_a_wanted_bot_is_started_and_reports_into_the_rows(fleet: Any) -> None:
@@ -56,19 +54,33 @@ def test_a_bot_that_is_no_longer_wanted_ends_in_order_and_stays_ended(fleet: Any
     assert fleet.events(bot)[-1].type == "exit"
 
 
-def test_progress_extends_the_time_to_stop_and_silence_does_not(fleet: Any) -> None:
-    slow, deaf = fleet.add_bot(slow_stop=8), fleet.add_bot(deaf=True)
-    supervisor = fleet.supervisor(policy=QUICK)
-    fleet.run(supervisor, lambda: all(fleet.bot(b).status == "running" for b in (slow, deaf)))
+def test_progress_extends_the_time_to_stop(fleet: Any) -> None:
+    bot, now = fleet.add_bot(slow_stop=8), [0.0]
+    supervisor = fleet.supervisor(policy=replace(QUICK, stop_s=1.5), clock=lambda: now[0])
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
 
-    for bot in (slow, deaf):
-        fleet.set(bot, desired_state="stopped")
-    fleet.run(supervisor, lambda: all(fleet.bot(b).status == "stopped" for b in (slow, deaf)))
+    def has_stopped() -> bool:
+        now[0] = float(len(fleet.events(bot, "status")))  # each step that it reports took a second
+        return bool(fleet.bot(bot).status == "stopped")
 
-    assert fleet.runs(slow)[0].exit_code == 0
-    assert (fleet.runs(deaf)[0].exit_code, fleet.runs(deaf)[0].wanted) == (-9, True)
-    assert fleet.bot(slow).status_reason is None
-    assert "did not stop within 1 s" in fleet.bot(deaf).status_reason
+    fleet.set(bot, desired_state="stopped")
+    fleet.run(supervisor, has_stopped)
+
+    assert now[0] >= 8
+    assert fleet.runs(bot)[0].exit_code == 0
+    assert fleet.bot(bot).status_reason is None
+
+
+def test_silence_does_not_extend_the_time_to_stop(fleet: Any) -> None:
+    bot = fleet.add_bot(deaf=True)
+    supervisor = fleet.supervisor(policy=STOPS_SOON)
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
+
+    fleet.set(bot, desired_state="stopped")
+    fleet.run(supervisor, lambda: fleet.bot(bot).status == "stopped")
+
+    assert (fleet.runs(bot)[0].exit_code, fleet.runs(bot)[0].wanted) == (-9, True)
+    assert "did not stop within 1 s" in fleet.bot(bot).status_reason
 
 
 def test_a_changed_config_reaches_the_bot_by_signal(fleet: Any) -> None:
@@ -77,7 +89,7 @@ def test_a_changed_config_reaches_the_bot_by_signal(fleet: Any) -> None:
     fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
 
     fleet.set(bot, config_version=2)
-    fleet.run(supervisor, lambda: fleet.bot(bot).applied_config_version == 99, seconds=2)
+    fleet.run(supervisor, lambda: fleet.bot(bot).applied_config_version == 99)
 
     assert len(fleet.events(bot, "config.applied")) == 1
 
@@ -96,7 +108,7 @@ def test_a_killed_bot_is_started_again_at_once_with_the_next_generation(fleet: A
 
 def test_a_stopped_process_is_killed_after_missed_heartbeats_and_replaced(fleet: Any) -> None:
     bot = fleet.add_bot()
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor(policy=IMPATIENT)
     fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
 
     fleet.kill_bot(bot, signal.SIGSTOP)
@@ -230,14 +242,14 @@ def test_a_bot_that_cannot_close_its_position_is_let_go_on_trying(fleet: Any) ->
     bot = fleet.add_bot(stuck=True)
     closed = fleet.add_position(bot)
     fleet.plan(bot, stuck=True, closes=closed)
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor(policy=STOPS_SOON)
     fleet.run(supervisor, lambda: fleet.bot(bot).status == "running")
 
     fleet.set(bot, desired_state="stopped")
     fleet.run(supervisor, lambda: fleet.bot(bot).status_reason is not None)
 
     assert fleet.bot(bot).status == "stopping"
-    assert supervisor._clock() - supervisor._views[bot].stopping_at >= QUICK.stop_s
+    assert supervisor._clock() - supervisor._views[bot].stopping_at >= STOPS_SOON.stop_s
     fleet.plan(bot, stuck=False, closes=closed)
     fleet.run(supervisor, lambda: fleet.bot(bot).status == "stopped")
     assert [(r.exit_code, r.wanted) for r in fleet.runs(bot)] == [(0, True)]
@@ -246,12 +258,13 @@ def test_a_bot_that_cannot_close_its_position_is_let_go_on_trying(fleet: Any) ->
 def test_a_bot_that_falls_silent_while_it_closes_is_killed_and_another_run_closes(fleet: Any) -> None:
     bot = fleet.add_bot(deaf=True)
     closed = fleet.add_position(bot)
-    supervisor = fleet.supervisor(policy=QUICK)
+    supervisor = fleet.supervisor(policy=IMPATIENT)
     fleet.run(supervisor, lambda: fleet.bot(bot).heartbeat_ms is not None)
     fleet.plan(bot, closes=closed)
 
     fleet.set(bot, desired_state="stopped")
-    fleet.run(supervisor, lambda: fleet.bot(bot).status == "stopped")
+    fleet.run(supervisor, lambda: fleet.runs(bot)[0].ended_ms is not None)
+    fleet.run(fleet.supervisor(policy=QUICK), lambda: fleet.bot(bot).status == "stopped")
 
     first, second = fleet.runs(bot)
     assert first.exit_reason.startswith("killed: no heartbeat")

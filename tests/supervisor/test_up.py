@@ -26,6 +26,8 @@ from server.storage.models import Bot, BotRun, Credential, Event, Fill, Model, S
 from server.supervisor.identity import Identity, probe
 from tests.ports import free_port
 
+pytestmark = pytest.mark.timeout(600)  # a start alone may take a minute
+
 
 class Home:
     """One installation with ports of its own."""
@@ -55,7 +57,7 @@ class Home:
 
     def up(self, *arguments: str) -> subprocess.Popen[bytes]:
         process = self.start("up", *arguments)
-        self.waiting(lambda: process.poll() is not None or self.is_ready(), 30)
+        self.waiting(lambda: process.poll() is not None or self.is_ready(), 60)
         assert process.poll() is None, self.said()
         self.remember(process)
         return process
