@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.ports import free_port
+
 TOKEN = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
 CHAT, OTHER_CHAT = 4711, -100815
 
@@ -30,7 +32,7 @@ class StandIn:
         self._next_update = 1000
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.port = 0
+        self.port = free_port()
         self._thread: threading.Thread | None = None
 
     @property
@@ -95,7 +97,6 @@ class StandIn:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
-        self.port = runner.addresses[0][1]
         self._ready.set()
         await self._end.wait()
         await runner.cleanup()

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import closing
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import OperationalError
 
 from server.notify.commands import Command, parse
-from server.notify.listener import NO_LONGER, Listener
+from server.notify.listener import CONFIRM_S, NO_LONGER, Listener
 from server.storage.audit import Author, Via
 from server.storage.engine import read, write
 from server.storage.models import AuditEntry, Credential, Event, ExchangeOrder, KillSwitch, TradingOrder
@@ -186,7 +187,7 @@ def test_a_bot_that_fell_into_error_before_is_waited_for_and_one_that_does_so_no
     bot_id = add_bot(house, desired_state="stopped", status="error", status_reason="Before.", status_since_ms=5)
     assert chat.ask("/start_bot 1") == "1 eth-scalper [SIM]: error, wanted running. Before."
 
-    house.set_bot(bot_id, status_reason="Now.", status_since_ms=now_ms() + 1000)
+    house.set_bot(bot_id, status_reason="Now.", status_since_ms=now_ms() + 3_600_000)
 
     wait_for("the answer says so", lambda: chat.shows("error, wanted running. Now."))
 
@@ -358,7 +359,7 @@ def test_the_kill_switch_halts_by_its_file_while_the_database_is_locked(chat, ho
     with closing(sqlite3.connect(house.settings.home / "flotilla.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         stand_in.press("Halt")
-        wait_for("the file is there", house.settings.halt_file.exists, within_s=3)
+        wait_for("the file is there", house.settings.halt_file.exists)
 
     wait_for("the row follows", lambda: chat.shows("Kill switch engaged by ada."))
     with read(house.engine) as connection:
@@ -366,13 +367,15 @@ def test_the_kill_switch_halts_by_its_file_while_the_database_is_locked(chat, ho
 
 
 def test_an_answer_whose_commit_fails_is_carried_out_later_and_not_forgotten(chat, house, bot_id, monkeypatch):
-    monkeypatch.setattr("server.notify.listener.CONFIRM_S", 1.0)
+    later = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later[0])
+    monkeypatch.setattr("server.notify.listener.time", clock)
     save, failures = Listener._save_offset, iter([True])
 
     def fails_once(self: Listener, connection: Any, offset: int) -> None:
         save(self, connection, offset)
         if next(failures, False):
-            time.sleep(1.1)  # the question's time is over meanwhile
+            later[0] = 2 * CONFIRM_S  # the question's time is over meanwhile
             raise OperationalError("COMMIT", {}, Exception("database is locked"))
 
     chat.ask("/halt all")

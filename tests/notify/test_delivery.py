@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from itertools import pairwise
 
 import pytest
 
+from server.notify.channels import Telegram
 from server.notify.deliveries import (
     OLD_MS,
     Queued,
@@ -20,7 +22,9 @@ from server.notify.deliveries import (
 from server.notify.dispatcher import notifying
 from server.settings import load_settings
 from server.storage.engine import read
+from server.storage.times import now_ms
 from tests.notify.bot_api import CHAT, OTHER_CHAT
+from tests.waiting import DEADLINE_S
 
 NOW = 1_795_185_128_000
 
@@ -192,21 +196,26 @@ def test_a_dead_telegram_that_comes_back_gets_what_waited(house, stand_in, wait_
     wait_for("it arrives", lambda: stand_in.texts() == ["patient"])
 
 
-def test_too_many_requests_are_answered_with_the_pause_that_telegram_asks_for(house, stand_in, wait_for, failed):
+def test_too_many_requests_are_answered_with_the_pause_that_telegram_asks_for(
+    house, stand_in, wait_for, failed, monkeypatch
+):
     def busy(method: str, body: object) -> object:
         tries = sum(m == "sendMessage" for m, _ in stand_in.calls)
-        limit = failed(429, "Too Many Requests: retry after 2", retry_after=2)
+        limit = failed(429, "Too Many Requests: retry after 60", retry_after=60)
         return limit if method == "sendMessage" and tries == 1 else None
 
+    later = [0]
+    monkeypatch.setattr("server.notify.dispatcher.now_ms", lambda: now_ms() + later[0])
     stand_in.failure = busy
     house.queue("polite")
     house.dispatcher()
     wait_for("it was refused once", lambda: house.rows()[0].attempts == 1)
     row = house.rows()[0]
 
+    later[0] = 60_000
     wait_for("it arrives", lambda: house.states() == ["sent"])
 
-    assert "asks to wait 2 s" in row.error
+    assert "asks to wait 60 s" in row.error
     assert house.rows()[0].sent_ms >= row.next_try_ms
     assert sum(m == "sendMessage" for m, _ in stand_in.calls) == 2
 
@@ -281,8 +290,10 @@ def test_what_piled_up_while_nobody_could_send_does_not_flood_the_phone(house, s
     assert [text.partition(" of ")[0] for text in stand_in.texts()] == ["40 messages", "fresh"]
 
 
-def test_the_end_waits_for_what_can_still_go_out_and_listens_to_nobody(house, stand_in):
+def test_the_end_waits_for_what_can_still_go_out_and_listens_to_nobody(house, stand_in, monkeypatch):
+    monkeypatch.setattr("server.notify.dispatcher.DRAIN_S", DEADLINE_S)
     house.queue(*[f"message {i}" for i in range(4)])
+
     with notifying(house.settings, house.engine, drain=True):
         pass
 
@@ -291,12 +302,13 @@ def test_the_end_waits_for_what_can_still_go_out_and_listens_to_nobody(house, st
 
 
 def test_the_end_does_not_wait_for_a_telegram_that_hangs(house, stand_in, wait_for):
-    stand_in.failure = lambda method, body: 30 if method == "sendMessage" else None
+    stand_in.failure = lambda method, body: 600 if method == "sendMessage" else None
     house.queue("stuck")
-    dispatcher = house.dispatcher()
+    dispatcher = house.dispatcher(make=partial(Telegram, answer_s=600))
     wait_for("it is on its way", lambda: any(m == "sendMessage" for m, _ in stand_in.calls))
 
     dispatcher.stop(drain_s=0.1)
+    dispatcher._thread.join(DEADLINE_S)
 
     assert not dispatcher._thread.is_alive()
     assert house.states() == ["queued"]
