@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.timeout(600)  # they wait for many starts, one after another
+
 KILLS = 10
 TERMS = ("terms", "stop_price", "target_price", "exit_deadline_ms", "activated_ms", "entry_deadline_ms")
 

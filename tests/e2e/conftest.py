@@ -272,6 +272,11 @@ def check_books_agree(fleet: Fleet, bot_id: int, api_key: str, *, base: str, quo
     assert not [o for o in ledger["orders"] if o["status"] in ("NEW", "PARTIALLY_FILLED")]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What is waited for here, one thing after another, takes minutes on a busy machine."""
+    item.add_marker(pytest.mark.timeout(600))
+
+
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     installation = Fleet(tmp_path)

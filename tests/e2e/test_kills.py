@@ -10,7 +10,7 @@ PATIENT: dict[str, Any] = {
     "capital_per_trade": "200",
     "max_positions": 1,
     "entry_order_type": "market",
-    "holding_time": 25,
+    "holding_time": 60,
     "profit_target_pct": 0.05,
     "stop_loss_pct": 0.2,
     "rsi_period": 5,
@@ -43,7 +43,7 @@ def test_a_position_outlives_a_killed_bot_and_a_killed_supervisor(fleet, wait_fo
     fleet.kill("supervisor")
     assert fleet.bot_pids() == [second["pid"]]
     fleet.start_supervisor()
-    wait_for("the position closes on its own terms", lambda: fleet.positions(bot_id, "closed"), 45)
+    wait_for("the position closes on its own terms", lambda: fleet.positions(bot_id, "closed"), 90)
     closed = fleet.positions(bot_id, "closed")[0]
     assert (closed["position_key"], closed["exit_reason"]) == (opened["position_key"], "holding_time")
     adopted = fleet.bot(bot_id)

@@ -19,7 +19,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browsers import a_browser, need
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 Make = Callable[..., Any]
 
 AXE = Path(__file__).parents[2] / "server" / "web" / "node_modules" / "axe-core" / "axe.min.js"
