@@ -65,9 +65,8 @@ def test_an_entry_whose_answer_was_lost_is_found_and_not_sent_again(bot, simulat
 
 def test_an_exit_whose_answer_was_lost_is_found_and_not_sent_again(make_bot, simulator):
     bot = make_bot(cooldown=1000)
+    simulator.fault("lose_ack", path=ORDER_PATH, method="POST", api_key=bot.ticket.api_key, every=2)
     bot.start()
-    bot.wait("position", is_open)
-    simulator.fault("lose_ack", path=ORDER_PATH, method="POST")
 
     bot.wait("position", is_closed)
 
@@ -79,9 +78,8 @@ def test_an_exit_whose_answer_was_lost_is_found_and_not_sent_again(make_bot, sim
 
 def test_an_exit_that_never_arrived_is_sent_again_under_a_new_id_once_that_is_certain(make_bot, simulator):
     bot = make_bot(cooldown=1000, holding_time=1)
+    simulator.fault("refuse", path=ORDER_PATH, method="POST", status=504, api_key=bot.ticket.api_key, every=2)
     bot.start()
-    bot.wait("position", is_open)
-    simulator.fault("refuse", path=ORDER_PATH, method="POST", status=504)
 
     bot.wait("position", is_closed, within_s=40)
 
@@ -259,6 +257,7 @@ def test_a_server_that_is_out_of_reach_for_too_long_stops_entries(stage, monkeyp
 
     async def act(task: asyncio.Task[None]) -> None:
         await until(lambda: any("out of reach" in str(s["reason"]) for s in stage.events("status")))
+        await until(lambda: not stage.trader.orders.unanswered)  # what went out before
         orders = len(stage.bot.ledger()["orders"])
         candles = stage.live._last_candle.end_ms
         await until(lambda: stage.live._last_candle.end_ms >= candles + 5_000)

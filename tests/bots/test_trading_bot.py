@@ -254,7 +254,7 @@ def test_stopping_cancels_an_entry_that_waits(make_bot):
 
 
 def test_holding_keeps_the_position_and_the_next_run_guards_it_on_its_own_terms(make_bot):
-    bot = make_bot(on_stop="hold", holding_time=6)
+    bot = make_bot(on_stop="hold", holding_time=15)
     bot.start()
     held = bot.wait("position", lambda p: is_open(p) and p["legs"][0]["status"] == "filled")
     assert bot.stop() == 0
@@ -263,7 +263,7 @@ def test_holding_keeps_the_position_and_the_next_run_guards_it_on_its_own_terms(
 
     bot.configure(holding_time=1000, stop_loss_pct=0.9, profit_target_pct=0.9, cooldown=1000)
     bot.start()
-    assert bot.events("ready")[0]["open_positions"] == 1
+    assert [p["position_key"] for p in bot.events("snapshot")[0]["positions"]] == [held["position_key"]]
     closed = bot.wait("position", is_closed)
 
     for name in ("terms", "stop_price", "target_price", "exit_deadline_ms", "activated_ms", "position_key"):
@@ -424,7 +424,7 @@ def test_a_position_is_guarded_to_its_end_even_when_the_model_is_lost(make_bot, 
     held = bot.wait("position", is_open)
     bot.kill()
 
-    bot.start(model=missing(tmp_path, model, None))
+    bot.start(until="alert", model=missing(tmp_path, model, None))
     assert "no entries" in bot.wait("alert", lambda a: a["kind"] == "guard_only")["message"]
     closed = bot.wait("position", is_closed)
 
@@ -440,7 +440,7 @@ def test_a_position_is_guarded_to_its_end_even_when_the_config_is_lost(make_bot)
     bot.kill()
 
     bot.configure(holding_time="soon")
-    bot.start()
+    bot.start(until="alert")
 
     assert bot.wait("position", is_closed)["exit_reason"] == "holding_time"
     assert "holding_time" in ends_with_a_sentence(bot)

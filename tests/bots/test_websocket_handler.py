@@ -175,10 +175,13 @@ def test_a_silent_stream_gets_a_second_connection_that_takes_over(play):
     play(behave, scene)
 
 
-def test_the_first_connection_stays_when_it_wakes_up_before_the_second_delivers(play):
+def test_the_first_connection_stays_when_it_wakes_up_before_the_second_delivers(play, monkeypatch):
+    monkeypatch.setattr(websocket_handler, "SECOND_CONNECTION_S", 1.0)
+
     async def behave(connection: ServerConnection, number: int) -> None:
         if number == 1:
             await until(lambda: host_of[0].connections > 1)
+            monkeypatch.setattr(websocket_handler, "SECOND_CONNECTION_S", DEADLINE_S)
             await asyncio.sleep(0.02)
             for second in range(1, 500):
                 await connection.send(kline_frame(second))
@@ -190,9 +193,9 @@ def test_the_first_connection_stays_when_it_wakes_up_before_the_second_delivers(
     async def scene(stream, watch, host):
         host_of.append(host)
         await until(lambda: len(watch.candles) > 20)
+        await until(lambda: len(host.open) == 1)
         assert watch.seconds == list(range(1, len(watch.candles) + 1))
         assert host.connections == 2
-        assert len(host.open) == 1
 
     play(behave, scene)
 
