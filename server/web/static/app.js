@@ -177,15 +177,16 @@
     place.dispatchEvent(new CustomEvent("live:added", { bubbles: true, detail: lines }));
   }
 
-  // The page as it is now, for what the stream cannot say: rows that came or went, or no stream at all.
+  // The page as it is now, for what the stream cannot say: rows that came or went, or no stream at all. True where
+  // there is none any more (signed out, or gone), and the browser is on its way to what is there instead.
   async function refresh() {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
-    if (answer.redirected && new URL(answer.url).pathname !== location.pathname) return location.replace(answer.url);
-    if (answer.status === 404 || answer.status === 403) return location.reload();
+    if (answer.redirected && new URL(answer.url).pathname !== location.pathname) { location.replace(answer.url); return true; }
+    if (answer.status === 404 || answer.status === 403) { location.reload(); return true; }
     if (!answer.ok) throw new Error(answer.status);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const main = fresh.getElementById("main");
-    if (!main) return location.reload();
+    if (!main) { location.reload(); return true; }
     morph(byId("main"), main.outerHTML);
     for (const id of ["halted", "kill", "kill-low"]) {
       const part = fresh.getElementById(id);
@@ -195,6 +196,7 @@
     lastId = Math.max(lastId, Number(fresh.body.dataset.after) || 0);
     document.title = fresh.title;
     document.dispatchEvent(new CustomEvent("live:shown"));
+    return false;
   }
 
   // --- the stream -----------------------------------------------------------------------------------------------
@@ -233,10 +235,11 @@
     if (document.hidden) return;
     const wait = Math.min(1000 * 2 ** failures++, POLL_MS) * (0.7 + 0.6 * Math.random());
     try {
-      await refresh();
+      const isLeaving = await refresh();
       to(failures > 2 ? "polling" : link.state);
       link.at = performance.now();
-      again = setTimeout(connect, failures > 2 ? POLL_MS : wait);
+      // A page that leaves has no stream to connect to; should it still be here then, it looks again.
+      again = isLeaving ? setTimeout(lose, POLL_MS) : setTimeout(connect, failures > 2 ? POLL_MS : wait);
     } catch {
       to("lost");
       again = setTimeout(connect, wait);

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from server.security.roles import Role
 from server.settings import Settings
@@ -282,6 +282,25 @@ def test_signing_out_elsewhere_leads_this_page_to_the_sign_in(open_page: Make, b
     other.goto(page.url + "account")
     other.get_by_role("button", name="Sign out").first.click()
 
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_page_on_its_way_to_the_sign_in_asks_for_no_stream(open_page: Make, bot: int):
+    page = open_page()
+    is_live(page)
+    held: list[Route] = []
+    asked: list[str] = []
+    page.route("**/login*", lambda route: held.append(route))
+    other = page.context.new_page()
+    other.goto(page.url + "account")
+    other.get_by_role("button", name="Sign out").first.click()
+    wait_for(lambda: page.wait_for_timeout(20) or held, what="the page leaves")
+
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(2_000)  # it would have connected again
+
+    assert asked == []
+    held[0].continue_()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
