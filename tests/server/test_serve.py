@@ -7,9 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import psutil
 import pytest
 import requests
 
+from tests import waiting
 from tests.ports import free_port
 from tests.waiting import DEADLINE_S
 
@@ -46,14 +46,15 @@ def web(home: Path, port: int, **environment: str) -> Iterator[subprocess.Popen[
 
 
 def wait_for(port: int, process: subprocess.Popen[str]) -> requests.Response:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+    def health() -> requests.Response | None:
         assert process.poll() is None, process.communicate()
-        try:
+        with suppress(requests.RequestException):
             return requests.get(f"http://127.0.0.1:{port}/health", timeout=5)
-        except requests.ConnectionError:
-            time.sleep(0.05)
-    raise AssertionError("the server did not answer within 20 s")
+        return None
+
+    answer = waiting.wait_for(health, what="the server answers")
+    assert answer is not None
+    return answer
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -123,7 +124,9 @@ def test_forty_callers_at_once_are_all_served(tmp_path: Path):
 
     def create(number: int) -> Any:
         body = {"name": f"b{number}", "strategy": "rsi", "symbol": "ETHUSDT", "exchange": "simulator", "mode": "trade"}
-        return requests.post(f"http://127.0.0.1:{port}/api/bots", json=body, headers=headers, timeout=20).status_code
+        return requests.post(
+            f"http://127.0.0.1:{port}/api/bots", json=body, headers=headers, timeout=DEADLINE_S
+        ).status_code
 
     with web(home, port) as process:
         wait_for(port, process)

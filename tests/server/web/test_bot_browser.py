@@ -16,14 +16,16 @@ from server.settings import Settings
 from server.storage.engine import write
 from server.storage.models import Event, Fill
 from server.storage.times import now_ms
+from tests.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.browser
 Make = Callable[..., Any]
 
 
 @pytest.fixture
-def settings(settings: Settings, sim_port: int) -> Settings:
-    """As everywhere, with an exchange that answers."""
+def settings(settings: Settings, sim_port: int, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """As everywhere, with an exchange that answers, however slowly."""
+    monkeypatch.setattr("server.market.TIMEOUT_S", DEADLINE_S)
     return dataclasses.replace(settings, sim_port=sim_port)
 
 
@@ -123,11 +125,12 @@ def test_a_chart_that_was_refused_is_drawn_later(open_page: Make, bot_id: int):
     page = open_page()
     # Any refusal would do; of this one the browser's console does not complain, which other tests listen to.
     refusal = {"status": 422, "headers": {"Retry-After": "1"}, "json": {"message": "Not now."}}
-    page.route("**/chart?*", lambda route: route.fulfill(**refusal), times=1)
-
+    page.route("**/chart?*", lambda route: route.fulfill(**refusal))
     go(page, f"/bots/{bot_id}")
-
     expect(page.locator("#chart-note")).to_contain_text("Not now")
+
+    page.unroute("**/chart?*")
+
     wait_for_chart(page)
     expect(page.locator("#chart-note")).to_be_hidden()
 

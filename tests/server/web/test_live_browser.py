@@ -306,6 +306,7 @@ def test_a_page_on_its_way_to_the_sign_in_asks_for_no_stream(open_page: Make, bo
 
 def test_a_hidden_tab_has_no_stream_and_catches_up_when_it_is_seen(open_page: Make, app: Any, bot: int, observe: Make):
     hub = app.extensions["flotilla.hub"]
+    observe(bot, heartbeat_ms=now_ms() + 3_600_000)
     page = open_page()
     is_live(page)
     hide = (
@@ -374,7 +375,11 @@ def test_keys_lead_to_the_pages(open_page: Make, keys: str, path: str):
     page = open_page()
     page.route(f"**{path}", lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>there</h1>"))
 
-    page.keyboard.type(keys)
+    page.evaluate(
+        """keys => { for (const key of keys)
+        document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true })); }""",
+        keys,
+    )
 
     page.wait_for_url(f"**{path}")
 
