@@ -359,7 +359,7 @@ def test_the_kill_switch_halts_by_its_file_while_the_database_is_locked(chat, ho
     with closing(sqlite3.connect(house.settings.home / "flotilla.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         stand_in.press("Halt")
-        wait_for("the file is there", house.settings.halt_file.exists)
+        wait_for("the file is there", house.settings.halt_file.exists, within_s=4)  # a write of a row waits for 5 s
 
     wait_for("the row follows", lambda: chat.shows("Kill switch engaged by ada."))
     with read(house.engine) as connection:
