@@ -102,7 +102,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(REQUESTS.map(json.dumps) | st.text(), max_size=20))
 def test_whatever_is_sent_is_answered_and_nothing_breaks(simulator, texts):
     async def scenario() -> None:
