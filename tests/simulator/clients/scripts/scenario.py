@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 CALM, WAVING = "BTCUSDT", "ETHUSDT"
-POLL_S, DEADLINE_S = 0.05, 20.0
+POLL_S, DEADLINE_S = 0.05, 30.0
 CANDLES_SHOWN, CANDLES_WATCHED = 30, 3
 BEYOND = ("immediately", "relationship of the prices")  # how an order is refused whose price the market has passed
 MOST_CALLS = 400  # of the heaviest kind; the limit is reached long before, also across the turn of a minute
