@@ -387,7 +387,7 @@ class TestAnySocket:
         sound = [b"Upgrade: websocket", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", b"Sec-WebSocket-Version: 13"]
         name = bad.partition(b":")[0]
         lines = [bad if line.startswith(name) else line for line in sound]
-        with socket.create_connection(("127.0.0.1", simulator.port), 10) as line:
+        with socket.create_connection(("127.0.0.1", simulator.port), DEADLINE_S) as line:
             head = [f"GET {path} HTTP/1.1".encode(), b"Host: x", b"Connection: Upgrade", *lines, b"", b""]
             line.sendall(b"\r\n".join(head))
             assert line.recv(1 << 16).startswith(b"HTTP/1.1 400 ")

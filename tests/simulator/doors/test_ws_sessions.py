@@ -7,6 +7,7 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.simulator.conftest import WIDE_MS
 from tests.simulator.ws_caller import (
     FAR,
     LISTEN,
@@ -91,10 +92,11 @@ def test_after_logon_requests_need_no_signature(simulator):
             assert session["apiKey"] == owner.api_key
             assert session["connectedSince"] <= session["authorizedSince"] <= session["serverTime"]
 
-            placed = await ask(socket, "order.place", {**ORDER, "price": FAR, "timestamp": now()})
+            wide = {"recvWindow": WIDE_MS}
+            placed = await ask(socket, "order.place", {**ORDER, "price": FAR, "timestamp": now(), **wide})
             assert placed["result"]["status"] == "NEW"
             assert len(placed["rateLimits"]) == 3
-            found = await ask(socket, "openOrders.status", {"timestamp": now()})
+            found = await ask(socket, "openOrders.status", {"timestamp": now(), **wide})
             assert [order["orderId"] for order in found["result"]] == [placed["result"]["orderId"]]
             assert await code(socket, "openOrders.status") == (400, -1102)
             assert await code(socket, "openOrders.status", {"timestamp": now() - 6000}) == (400, -1021)
@@ -111,7 +113,7 @@ def test_a_skewed_clock_is_that_of_sessions_too(start):
             await ask(socket, "session.logon", signed(holder(simulator)))
             simulator.sim("POST", "faults", {"kind": "clock_skew", "ms": -HOUR_MS})
             assert await code(socket, "account.status", {"timestamp": now()}) == (400, -1021)
-            good = {"timestamp": now() - HOUR_MS, "recvWindow": 60_000}
+            good = {"timestamp": now() - HOUR_MS, "recvWindow": WIDE_MS}
             assert (await ask(socket, "account.status", good))["status"] == 200
             status = (await ask(socket, "session.status"))["result"]
             assert abs(status["connectedSince"] - status["authorizedSince"]) < HOUR_MS / 2

@@ -121,7 +121,7 @@ def test_no_request_is_too_broken_to_go_on_after_it(start, eventually):
     def send(number: int) -> None:
         chance = Random(number)
         sent = b"".join(mangled(chance, REQUESTS) for _ in range(chance.choice((1, 1, 1, 2, 5))))
-        with socket.create_connection(("127.0.0.1", simulator.port), 10) as line:
+        with socket.create_connection(("127.0.0.1", simulator.port), DEADLINE_S) as line:
             at = chance.randrange(len(sent) + 1)
             with suppress(OSError):  # it need not listen to the end
                 line.sendall(sent[:at])

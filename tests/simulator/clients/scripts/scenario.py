@@ -211,7 +211,7 @@ async def _trade_waving(client: Client, seen: Seen) -> None:
 
         return await _eventually(f"order {order['id']} is {status}", ask)
 
-    part = await placed("partly filled", "BUY", "LIMIT_MAKER", qty="2", price="1995")
+    part = await placed("partly filled", "BUY", "LIMIT_MAKER", qty="20", price="1995")  # a while
     seen.steps["partly filled, later"] = await until("PARTIALLY_FILLED", part)
     seen.steps["partly filled, cancelled"] = await client.cancel(WAVING, part["id"])
     waiting = await placed("stop waiting", "SELL", "STOP_LOSS_LIMIT", qty="0.1", stop="1000", price="990", tif="GTC")
