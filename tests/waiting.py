@@ -13,6 +13,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 DEADLINE_S = 30.0
+LONG_S = 100.0  # for many waits after one another, and for a process that is not up yet
 AT_ONCE_S = 10.0  # by a push: a bot asks for its config by itself only each 30 s
 
 

@@ -20,9 +20,10 @@ from urllib.parse import urlencode
 import pytest
 
 from simulator.witness.check import violations
-from tests.waiting import DEADLINE_S, wait_for
+from tests.waiting import DEADLINE_S, LONG_S, wait_for
 
 ROOT = Path(__file__).parents[2]
+WIDE_MS = 60_000  # the widest recvWindow there is, where the window is not what is tested
 RECORDED = ROOT.parent / "shared" / "data"
 
 
@@ -101,7 +102,7 @@ class Customer:
         return hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
     def call(self, method: str, path: str, **params: object) -> Reply:
-        params = {k: v for k, v in params.items() if v is not None}
+        params = {k: v for k, v in {"recvWindow": WIDE_MS, **params}.items() if v is not None}
         query = urlencode({**params, **self.extra, "timestamp": int(time.time() * 1000) + self.skew_ms})
         target = f"/api/v3/{path}?{query}&signature={self.sign(query)}"
         return self.simulator.ask(method, target, headers={"X-MBX-APIKEY": self.api_key})
@@ -139,7 +140,7 @@ def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
             assert process.poll() is None, errors.read_text()
             return port_file.exists()
 
-        wait_for(up, 20)
+        wait_for(up, LONG_S)
         running.append(Running(process, int(port_file.read_text()), command, errors))
         return running[-1]
 

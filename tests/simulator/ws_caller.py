@@ -15,14 +15,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.waiting import DEADLINE_S
+from tests.simulator.conftest import WIDE_MS
+from tests.waiting import DEADLINE_S, LONG_S
 
 LISTEN, STOP = "userDataStream.subscribe.signature", "userDataStream.unsubscribe"
 ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001"}
 FAR = "40000"  # a price that nobody trades at, inside the price band
 
 
-def run(scenario: Callable[[], Awaitable[None]], within_s: float = 25) -> None:
+def run(scenario: Callable[[], Awaitable[None]], within_s: float = LONG_S) -> None:
     asyncio.run(asyncio.wait_for(scenario(), within_s))
 
 
@@ -69,7 +70,7 @@ def payload(params: dict) -> str:
 
 
 def signed(customer, **params: object) -> dict:
-    params |= {"apiKey": customer.api_key, "timestamp": now()}
+    params = {"recvWindow": WIDE_MS, **params, "apiKey": customer.api_key, "timestamp": now()}
     return {**params, "signature": customer.sign(payload(params))}
 
 

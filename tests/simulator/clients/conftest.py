@@ -19,8 +19,8 @@ from tests.simulator.clients import tape
 from tests.simulator.conftest import Running, simulators
 
 SCRIPTS = Path(__file__).parent / "scripts"
-WITHIN_S = 90  # for a whole script, on a busy machine
-BALANCES = {"USDT": "10000", "BTC": "1", "ETH": "10"}
+WITHIN_S = 200  # for a whole script, on a busy machine
+BALANCES = {"USDT": "100000", "BTC": "1", "ETH": "10"}
 
 
 @dataclass(frozen=True)

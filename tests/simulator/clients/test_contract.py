@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.simulator.clients import tape
 from tests.simulator.clients.conftest import BINANCE_SDK, CCXT, CLIENTS, Client, Visit
 
+pytestmark = pytest.mark.timeout(300)  # a client may be waited for longer than other things
+
 ENDED = ("FILLED", "CANCELED", "EXPIRED")
 UNIFIED_STATUS = {"NEW": "open", "PARTIALLY_FILLED": "open", "FILLED": "closed", "CANCELED": "canceled",
                   "EXPIRED": "expired"}  # fmt: skip

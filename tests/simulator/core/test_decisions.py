@@ -406,7 +406,7 @@ def take(desk: Desk, step: tuple) -> None:
             desk.commit(decisions.change_symbol(desk.exchange, "BTCUSDT", status, {}, desk.now))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=st.lists(steps, max_size=40), crowd=st.sampled_from([0, 20, 1000]))
 def test_no_coin_is_made_or_lost(steps, crowd):
     desk = Desk()
@@ -432,7 +432,7 @@ def test_no_coin_is_made_or_lost(steps, crowd):
     assert len(makers) == sum(isinstance(f, Filled) for f in desk.facts)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(steps=st.lists(steps, max_size=40))
 def test_applying_the_facts_again_is_the_same_exchange(steps):
     desk = Desk()

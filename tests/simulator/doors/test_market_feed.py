@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import pairwise
@@ -20,7 +19,7 @@ from simulator.market.candles import Tape
 from simulator.market.clock import MarketClock
 from simulator.market.generated import GeneratedTape
 from simulator.venue import Venue
-from tests.waiting import DEADLINE_S
+from tests.simulator.ws_caller import receive, run
 
 NOW_MS = 1_790_000_040_000
 DAY_MS = 86_400_000
@@ -216,15 +215,11 @@ def test_every_stream_there_is_tells_something_within_some_seconds():
 # over real sockets
 
 
-def run(scenario: Callable[[], Awaitable[None]], within_s: float = 30) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), within_s))
-
-
 async def first_of_each(url: str, streams: set[str]) -> dict[str, dict]:
     seen: dict[str, dict] = {}
     async with websockets.connect(f"{url}/stream?streams={'/'.join(streams)}") as socket:
         while len(seen) < len(streams):
-            message = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+            message = await receive(socket)
             seen[message["stream"]] = message["data"]
     return seen
 
@@ -242,6 +237,9 @@ FIELDS = {
 
 
 def test_streams_have_the_documented_fields(simulator):
+    for symbol in SYMBOLS:  # a day of each takes some while to generate
+        simulator.get(f"/api/v3/ticker/24hr?symbol={symbol}")
+
     async def scenario() -> None:
         extra = {"btcusdt@depth20@100ms", "!miniTicker@arr", "!ticker_1d@arr"}
         seen = await first_of_each(simulator.ws, FIELDS.keys() | extra)
@@ -291,7 +289,7 @@ def test_copies_of_the_book_begun_at_different_times_agree(start, stream, speed)
     async def scenario() -> None:
         low = str(round(simulator.price() * 0.999))
         async with websockets.connect(simulator.ws + "/ws/" + stream, max_queue=None) as socket:
-            first = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+            first = await receive(socket)
             old = await asyncio.to_thread(copy)
             assert old.last_id >= first["U"]
             for _ in range(6):
@@ -300,7 +298,7 @@ def test_copies_of_the_book_begun_at_different_times_agree(start, stream, speed)
                 young = await asyncio.to_thread(copy)
                 event = {"u": 0}
                 while event["u"] <= young.last_id:
-                    event = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+                    event = await receive(socket)
                     old.apply(event)
                 young.apply(event)
                 assert (old.last_id, old.sides) == (young.last_id, young.sides)
@@ -309,20 +307,24 @@ def test_copies_of_the_book_begun_at_different_times_agree(start, stream, speed)
 
 
 def test_an_order_of_ones_own_moves_the_best(start):
-    simulator = start()
+    simulator = start("--speed", 0)
     customer = simulator.account(BTC="50")
 
+    def bid() -> tuple[str, str]:
+        best = simulator.get("/api/v3/ticker/bookTicker?symbol=BTCUSDT").json
+        return best["bidPrice"], best["bidQty"]
+
     async def scenario() -> None:
-        async with websockets.connect(simulator.ws + "/ws/btcusdt@bookTicker") as socket:
-            await socket.recv()
-            await asyncio.to_thread(customer.order, side="SELL", quantity="20", kind="MARKET")
-            before = time.monotonic()
-            while time.monotonic() - before < 5:
-                event = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
-                shown = simulator.get("/api/v3/ticker/bookTicker?symbol=BTCUSDT").json
-                if [shown["bidPrice"], shown["bidQty"]] == [event["b"], event["B"]]:
-                    return
-            raise AssertionError("the stream never told what REST shows")
+        async with websockets.connect(simulator.ws + "/ws/btcusdt@bookTicker", max_queue=None) as socket:
+            simulator.sim("POST", "clock", {"advance_ms": 5000})
+            before = bid()
+            customer.order(side="SELL", quantity="20", kind="MARKET")
+
+            told = ("", "")
+            while told != bid():
+                event = await receive(socket)
+                told = (event["b"], event["B"])
+            assert Decimal(told[0]) < Decimal(before[0])
 
     run(scenario)
 

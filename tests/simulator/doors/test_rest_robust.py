@@ -134,7 +134,7 @@ def test_other_apis_are_not_there_but_clients_may_ask_for_delistings(simulator):
     assert simulator.ask("POST", "/sapi/v1/spot/delist-schedule").status == 404
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     method=st.sampled_from(["GET", "POST", "DELETE", "PUT"]),
     path=st.sampled_from(["order", "klines", "account", "myTrades", "ticker/24hr", "openOrders", "exchangeInfo"]),
@@ -157,7 +157,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     kind=st.sampled_from(["lose_ack", "delay", "unknown", "drop", "reorder", "filters", "balance", "halt", "close"]),
     field=st.sampled_from(["count", "seconds", "path", "symbol", "status", "code", "amount", "asset", "stream", "ms"]),

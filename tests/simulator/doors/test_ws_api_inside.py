@@ -6,8 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -27,41 +26,41 @@ from simulator.market.clock import MarketClock, wall_ms
 from simulator.market.generated import PROFILES, GeneratedTape
 from simulator.store import StateError
 from simulator.venue import Venue
-from tests.waiting import DEADLINE_S
+from tests.simulator.conftest import WIDE_MS
+from tests.simulator.ws_caller import LISTEN, ORDER, receive, run
+from tests.waiting import DEADLINE_S, until
 
 ANNA, BERT = "a" * 64, "b" * 64
-LISTEN = "userDataStream.subscribe.signature"
+NOON_MS = 1_800_014_400_000  # of an ordinary day
 
 
 class House:
     """A venue with two customers and the websocket API on a port of its own."""
 
-    def __init__(self) -> None:
-        now, rules = wall_ms(), {"BTCUSDT": SYMBOLS["BTCUSDT"]}
+    def __init__(self, enforced: bool, wall: Callable[[], int]) -> None:
+        now, rules = wall(), {"BTCUSDT": SYMBOLS["BTCUSDT"]}
         usual = {"BTCUSDT": int(PROFILES["BTCUSDT"].lots)}
         tapes = {"BTCUSDT": GeneratedTape(rules["BTCUSDT"], 7)}
-        self.venue = Venue(Exchange(rules, 7, usual), tapes, MarketClock(now, now, 1.0), None)
+        self.venue = Venue(Exchange(rules, 7, usual), tapes, MarketClock(now, now, 1.0), None, wall)
         for key in (ANNA, BERT):
             self.venue.open_account(AccountOpened(key, "secret", "", 0, 0, {"USDT": 1000 * ATOMS, "BTC": ATOMS}))
-        limits = Limits(enforced=False)
-        self.api = WsApi(Door(self.venue, limits), Faults(), Gate(limits, self.venue.wall))
+        limits = Limits(enforced)
+        door = Door(self.venue, limits)
+        self.api = WsApi(door, Faults(), Gate(limits, self.venue.wall))
         self.streams = Streams(self.venue, Faults(), Gate(limits, self.venue.wall))
-        self.venue.listeners.append(self.api)
+        self.venue.listeners += [door, self.api]
         self.port = 0
 
     def connect(self, path: str = "/"):
         return websockets.connect(f"ws://127.0.0.1:{self.port}{path}")
 
     async def all_gone(self) -> None:
-        deadline = time.monotonic() + 5
-        while self.api.connected():
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.005)
+        await until(lambda: not self.api.connected())
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[House]:
-    house = House()
+async def opened(enforced: bool = False, wall: Callable[[], int] = wall_ms) -> AsyncIterator[House]:
+    house = House(enforced, wall)
     app = web.Application()
     app.router.add_get("/", house.api.handle)
     for path in ("/ws", "/stream"):
@@ -76,21 +75,13 @@ async def opened() -> AsyncIterator[House]:
         await runner.cleanup()
 
 
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), 2 * DEADLINE_S))
-
-
-async def receive(socket) -> dict:
-    return json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
-
-
 async def ask(socket, method: str, **params: object) -> dict:
     await socket.send(json.dumps({"id": 1, "method": method} | ({"params": params} if params else {})))
     return await receive(socket)
 
 
 def signed(key: str, **params: object) -> dict:
-    params |= {"apiKey": key, "timestamp": wall_ms()}
+    params = {"timestamp": wall_ms(), "recvWindow": WIDE_MS, **params, "apiKey": key}
     text = "&".join(f"{name}={value}" for name, value in sorted(params.items()))
     return {**params, "signature": hmac.new(b"secret", text.encode(), hashlib.sha256).hexdigest()}
 
@@ -102,7 +93,8 @@ async def is_quiet(socket) -> bool:
 
 async def end_of(socket) -> int | None:
     with suppress(websockets.ConnectionClosed):
-        await asyncio.wait_for(socket.recv(), DEADLINE_S)
+        while True:
+            await asyncio.wait_for(socket.recv(), DEADLINE_S)
     return socket.close_code
 
 
@@ -111,12 +103,14 @@ def test_a_shutdown_is_announced_to_everybody_and_then_happens():
         async with opened() as house, house.connect() as one, house.connect() as two:
             await ask(one, "ping")
             await ask(two, "ping")
-            house.api.shut_down(0.2)
+            began = wall_ms()
+            house.api.shut_down(3600)
             for socket in (one, two):
                 (name, event), = (await receive(socket)).items()  # fmt: skip
                 assert (name, event["e"], set(event)) == ("event", "serverShutdown", {"e", "E"})
-                assert abs(event["E"] - wall_ms()) < 5000
+                assert began <= event["E"] <= wall_ms()
             assert (await ask(one, "ping"))["status"] == 200  # still served
+            house.api.shut_down(0)
             assert [await end_of(one), await end_of(two)] == [1001, 1001]
             await house.all_gone()
 
@@ -238,5 +232,41 @@ def test_what_cannot_be_written_down_is_answered_as_an_error_of_the_exchange():
             order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001"}
             answer = await ask(socket, "order.place", **signed(ANNA, **order))
             assert (answer["status"], answer["error"]["code"]) == (503, -1001)
+
+    run(scenario)
+
+
+def test_too_much_weight_is_refused_with_the_time_to_come_back():
+    now = NOON_MS + 34_500
+
+    async def scenario() -> None:
+        async with opened(enforced=True, wall=lambda: now) as house, house.connect() as socket:
+            for _ in range(23):
+                assert (await ask(socket, "depth", symbol="BTCUSDT", limit=5000))["status"] == 200
+            answer = await ask(socket, "depth", symbol="BTCUSDT", limit=5000)
+            assert (answer["status"], answer["error"]["code"]) == (429, -1003)
+            assert answer["error"]["data"] == {"serverTime": now, "retryAfter": now + 26_000}
+            assert answer["rateLimits"][0]["count"] > 6000
+
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                await house.connect()
+            assert refused.value.response.status_code == 429
+            assert refused.value.response.headers["Retry-After"] == "26"
+
+    run(scenario)
+
+
+def test_too_many_orders_are_refused_with_the_time_to_come_back():
+    now = NOON_MS + 34_500
+
+    async def scenario() -> None:
+        async with opened(enforced=True, wall=lambda: now) as house, house.connect() as socket:
+            double = house.venue.exchange.books["BTCUSDT"].touch.last.price // 50  # in whole dollars
+            order = {**ORDER, "side": "SELL", "price": f"{double}", "timestamp": now}
+            for _ in range(100):
+                assert (await ask(socket, "order.place", **signed(ANNA, **order)))["status"] == 200
+            answer = await ask(socket, "order.place", **signed(ANNA, **order))
+            assert (answer["status"], answer["error"]["code"]) == (429, -1015)
+            assert answer["error"]["data"] == {"serverTime": now, "retryAfter": now + 6000}
 
     run(scenario)

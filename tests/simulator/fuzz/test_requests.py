@@ -318,7 +318,6 @@ def test_whatever_is_sent_is_answered_or_refused_and_every_account_adds_up(runne
 
     @settings(
         max_examples=EXAMPLES * TIMES,
-        deadline=None,
         derandomize=TIMES == 1,  # what has to be seen below is seen every time; longer runs look elsewhere
         print_blob=True,
         phases=(Phase.generate, Phase.shrink),

@@ -70,7 +70,7 @@ def test_nothing_comes_from_before_the_market_began(history):
     assert len(history.klines("1h", None, first - 1, 10, NOW_MS)) == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(interval=st.sampled_from(["1m", "3m", "5m", "15m", "1h"]), back=st.integers(0, 40))
 def test_a_long_candle_is_the_sum_of_its_seconds(history, interval, back):
     open_ms = open_of(interval, NOW_MS - back * INTERVALS[interval])
@@ -124,7 +124,7 @@ def test_an_open_candle_counts_only_what_has_happened():
 HOUR_MS = 3_600_000
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(interval=st.sampled_from(list(INTERVALS)), minutes=st.integers(-720, 840))
 def test_candles_open_by_the_clock_of_the_time_zone(history, interval, minutes):
     offset = minutes * 60_000

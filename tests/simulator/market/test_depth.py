@@ -89,7 +89,7 @@ class ACopiedBook(RuleBasedStateMachine):
         self.seen_id = self.book.update_id
 
 
-ACopiedBook.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+ACopiedBook.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
 TestACopiedBook = ACopiedBook.TestCase
 
 

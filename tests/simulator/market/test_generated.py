@@ -20,7 +20,7 @@ def equal(one: Candles, other: Candles) -> bool:
     return one.rows() == other.rows()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(minute=minutes, before=st.integers(0, 90), seed=st.integers(0, 2**40), symbol=st.sampled_from(sorted(SYMBOLS)))
 def test_a_second_does_not_depend_on_where_the_computation_starts(minute, before, seed, symbol):
     rules, start = SYMBOLS[symbol], minute * 60
@@ -31,7 +31,7 @@ def test_a_second_does_not_depend_on_where_the_computation_starts(minute, before
     assert equal(here, from_before.pick(slice(before * 60, before * 60 + 30)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(minute=minutes, offset=st.integers(0, 3 * BLOCK_S), length=st.integers(1, 2 * BLOCK_S))
 def test_the_cached_tape_equals_the_bare_computation(minute, offset, length):
     start = minute * 60
@@ -43,7 +43,7 @@ def test_the_cached_tape_equals_the_bare_computation(minute, offset, length):
     assert equal(part, whole.pick(slice(offset, None)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(minute=minutes, length=st.integers(1, 120))
 def test_candles_are_what_the_trades_add_up_to(minute, length):
     trades, candles = compute(BTC, 7, minute * 60, minute * 60 + length)

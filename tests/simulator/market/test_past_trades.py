@@ -29,7 +29,7 @@ def ids(trades: list[Trade]) -> list[int]:
     return [trade.id for trade in trades]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     gaps=st.lists(st.sampled_from([0, 1, 900, 70_000, 5_000_000, 400_000_000]), min_size=1, max_size=60),
     now=st.floats(0, 1.1),

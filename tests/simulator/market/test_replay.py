@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from simulator.market.candles import History, roll_up
 from simulator.market.replay import CANDLES_HEADER, TRADES_HEADER, BadFile, ReplayTape, load_tapes, rebased
+from tests.waiting import LONG_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -199,32 +200,40 @@ def test_bytes_that_are_no_csv_are_refused(tmp_path):
 def test_the_command_says_it_in_one_line_and_exits_with_2(tmp_path):
     path = a_file(tmp_path, TRADES_HEADER, "1000,100,0,1")
     command = [sys.executable, "-m", "simulator", "--port", "0", "--replay", str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 
 
-def test_a_replay_lists_its_symbols_plays_and_halts(start, tmp_path, eventually):
+def test_a_replay_lists_its_symbols_plays_and_halts(start, tmp_path):
     rows = [f"{1_000_000 + 100 * n},{100 + n % 5},1,{n % 2}" for n in range(200)]  # twenty seconds
-    simulator = start("--replay", a_file(tmp_path, TRADES_HEADER, *rows), "--speed", 10, "--history", 5)
+    simulator = start("--replay", a_file(tmp_path, TRADES_HEADER, *rows), "--speed", 0, "--history", 5)
     customer = simulator.account(USDT="1000")
     assert [s["symbol"] for s in simulator.get("/api/v3/exchangeInfo").json["symbols"]] == ["BTCUSDT"]
     past = simulator.get("/api/v3/klines?symbol=BTCUSDT&interval=1s&startTime=0").json
     assert [row[0] for row in past[:5]] == [1_000_000 + 1000 * n for n in range(5)]
     order = customer.order(kind="MARKET", quantity="0.1").json
-    assert 1_005_000 <= order["transactTime"] < 1_020_000
+    assert (order["status"], order["transactTime"]) == ("FILLED", 1_005_000)
 
-    eventually(lambda: simulator.sim("GET", "clock").json["halted"]["BTCUSDT"])
+    clock = simulator.sim("POST", "clock", {"advance_ms": 20_000}).json
 
+    assert clock["halted"]["BTCUSDT"]
     assert customer.order(kind="MARKET", quantity="0.1").json["msg"] == "Market is closed."
     assert len(simulator.get("/api/v3/klines?symbol=BTCUSDT&interval=1s").json) == 20
     assert simulator.get("/api/v3/exchangeInfo").json["symbols"][0]["status"] == "HALT"
 
 
+def test_a_replay_waits_for_its_clients(start, tmp_path):
+    simulator = start("--replay", a_file(tmp_path, TRADES_HEADER, "1000000,100,1,1"), "--start-delay", 3600)
+
+    assert simulator.sim("GET", "clock").json["market_ms"] == 1_000_000
+
+
 def test_a_rebased_replay_begins_now(start, tmp_path):
     rows = [f"{1_000_000 + 100 * n},100,1,{n % 2}" for n in range(400)]
+    began = time.time() * 1000
     simulator = start("--replay", a_file(tmp_path, TRADES_HEADER, *rows), "--rebase", "--loop", "--history", 10)
     clock = simulator.sim("GET", "clock").json
-    assert abs(clock["market_ms"] - time.time() * 1000) < 5000
+    assert began - 1000 <= clock["market_ms"] <= time.time() * 1000  # at a whole second
     rows = simulator.get("/api/v3/klines?symbol=BTCUSDT&interval=1s").json
     assert len(rows) >= 10
 

@@ -66,7 +66,7 @@ trades = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(candle=trades, length_s=st.sampled_from([1, 60, 3600]))
 @example(candle=a_candle([5] * 8, [1] * 8, [True] * 8), length_s=1)
 @example(candle=a_candle([5, 9, 1, 7, 7, 7, 7, 7], [1] * 8, [True, False] * 4), length_s=60)
@@ -79,7 +79,7 @@ def test_a_candle_made_of_trades_is_met_in_every_column(candle, length_s):
 few = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 300), st.booleans()), min_size=1, max_size=MANY - 1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(rows=few)
 def test_a_few_trades_miss_a_value_by_a_hair_if_at_all(rows):
     candle = a_candle([10**6 + row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
@@ -112,7 +112,7 @@ recorded = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(what=recorded)
 def test_whatever_was_recorded_prices_and_volumes_are_met(what):
     low, opened, close, high = sorted(what["prices"])
@@ -125,7 +125,7 @@ def test_whatever_was_recorded_prices_and_volumes_are_met(what):
     assert wrong <= {"quote", "count", "taker_quote"} | ({"taker_volume"} if candle["taker_volume"] < 0 else set())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(candle=trades, missing=st.sets(st.sampled_from(MISSING)))
 def test_what_was_not_recorded_is_made_up_and_the_rest_is_met(candle, missing):
     given_up = {"quote", "taker_quote"} if candle["count"] < MANY or "taker_volume" in missing else set()

@@ -49,13 +49,13 @@ def history() -> History:
     return History(GeneratedTape(BTC, 7))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(now=st.integers(NOW_MS, NOW_MS + 7_200_000), length=st.integers(0, 3 * 3_600_000))
 def test_a_window_of_the_generated_market_is_the_sum_of_its_trades(history, now, length):
     assert stats(history, now - length, now) == added_up(history.tape, now - length, now)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     trades=st.lists(
         st.tuples(st.integers(0, 200_000), st.integers(1, 900), st.integers(1, 50)), min_size=1, max_size=40

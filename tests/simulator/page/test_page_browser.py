@@ -107,6 +107,7 @@ def test_without_javascript_it_is_all_there(own, browser):
     page.goto(own.url)
 
     page.get_by_role("link", name="hold still").click()
+    expect(page).to_have_url(f"{own.url}/?hold")
     page.get_by_label("Fault", exact=True).select_option("lose_ack")
     page.locator('[name="lose_ack.path"]').fill("/api/v3/nowhere")
     page.get_by_role("button", name="Set fault").click()

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 CALM, WAVING = "BTCUSDT", "ETHUSDT"
-POLL_S, DEADLINE_S = 0.05, 20.0
+POLL_S, DEADLINE_S = 0.05, 30.0
 CANDLES_SHOWN, CANDLES_WATCHED = 30, 3
 BEYOND = ("immediately", "relationship of the prices")  # how an order is refused whose price the market has passed
 MOST_CALLS = 400  # of the heaviest kind; the limit is reached long before, also across the turn of a minute
@@ -211,7 +211,7 @@ async def _trade_waving(client: Client, seen: Seen) -> None:
 
         return await _eventually(f"order {order['id']} is {status}", ask)
 
-    part = await placed("partly filled", "BUY", "LIMIT_MAKER", qty="2", price="1995")
+    part = await placed("partly filled", "BUY", "LIMIT_MAKER", qty="20", price="1995")  # a while
     seen.steps["partly filled, later"] = await until("PARTIALLY_FILLED", part)
     seen.steps["partly filled, cancelled"] = await client.cancel(WAVING, part["id"])
     waiting = await placed("stop waiting", "SELL", "STOP_LOSS_LIMIT", qty="0.1", stop="1000", price="990", tif="GTC")

@@ -28,7 +28,7 @@ PARAMS = {
     "stop": "stop_price",
     "tif": "time_in_force",
 }
-STREAM_S = 10.0  # how long a stream may take until its first message
+STREAM_S = 30.0  # how long a stream may take until its first message
 
 
 class BinanceSdk:
@@ -41,7 +41,7 @@ class BinanceSdk:
         self._by_key = "PRIVATE KEY" in secret
         credentials = {"api_key": key, "private_key" if self._by_key else "api_secret": secret}
         spot = Spot(
-            ConfigurationRestAPI(base_path=url, timeout=10_000, **credentials),
+            ConfigurationRestAPI(base_path=url, timeout=30_000, **credentials),
             ConfigurationWebSocketAPI(stream_url=sockets + "/ws-api/v3", **credentials),
             ConfigurationWebSocketStreams(stream_url=sockets),
         )

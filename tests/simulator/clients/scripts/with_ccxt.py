@@ -11,7 +11,7 @@ import scenario
 from ccxt.base.errors import BaseError
 from scenario import WAVING, Refused, Row, Seen
 
-CALL_S = 15.0  # for one answer or the first message of a stream
+CALL_S = 30.0  # for one answer or the first message of a stream
 BOOK_UPDATES = 10
 
 # A type of order is a market or a limit order with something more, in ccxt's words.

@@ -9,7 +9,7 @@ from typing import Any
 import scenario
 from binance import AsyncClient, BinanceSocketManager
 from binance.exceptions import BinanceAPIException
-from scenario import Refused, Row
+from scenario import DEADLINE_S, Refused, Row
 
 PARAMS = {"qty": "quantity", "quote": "quoteOrderQty", "price": "price", "stop": "stopPrice", "tif": "timeInForce"}
 
@@ -36,12 +36,16 @@ class PythonBinance:
 
     async def open(self) -> None:
         self._client = await self._make.create(**self._credentials)
-        self._client.ws_api.TIMEOUT = 1  # how long the client takes to notice that it is being closed
+        self._client.ws_api.TIMEOUT = DEADLINE_S
         self._sockets = self._make_sockets(self._client)
 
     async def close(self) -> None:
         if self._reader is not None:
             self._reader.cancel()
+        # It notices that it is closed between two waits for a message: one message ends the wait it is in.
+        self._client.ws_api.TIMEOUT = 1
+        if self._client.ws_api.ws is not None:
+            await self._client.ws_api.ws.send('{"id": 0, "method": "ping"}')
         await self._client.close_connection()
 
     async def markets(self) -> Row:
