@@ -121,7 +121,7 @@ def candles_of(rows, start_ms=0):
     ]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(any_window)
 def test_every_feature_of_any_window_is_a_finite_number(rows):
     features = features_of(candles_of(rows))
@@ -131,7 +131,7 @@ def test_every_feature_of_any_window_is_a_finite_number(rows):
     assert -1e-9 <= features["rsi_14"] <= 100 + 1e-9
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(any_window, st.lists(any_second, max_size=90))
 def test_features_do_not_depend_on_what_came_before_the_window(rows, earlier):
     alone = compute(window_of(candles_of(rows, start_ms=90_000)))

@@ -32,7 +32,7 @@ def a_walk(count, seed=1):
     return np.round(100 + np.cumsum(steps) * 0.5, 2).tolist()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 999), st.integers(0, 400), st.sampled_from([2, 3, 9, 14]))
 def test_any_start_with_enough_history_gives_the_same_values_bit_for_bit(seed, start, period):
     series = bars(a_walk(1000, seed))

@@ -317,5 +317,5 @@ def _today(counters: Counters, now_ms: int) -> Counters:
 
 TestTraderAtAnExchange = TraderAtAnExchange.TestCase
 TestTraderAtAnExchange.settings = settings(
-    max_examples=250, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=250, stateful_step_count=60, suppress_health_check=list(HealthCheck)
 )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from research.labels import UNKNOWN, label
@@ -80,7 +80,6 @@ def one_by_one(times, highs, lows, closes, horizon, target, stop):
 a_candle = st.tuples(st.integers(990, 1010), st.integers(0, 8), st.integers(0, 8), st.sampled_from([1, 1, 1, 1, 2]))
 
 
-@settings(deadline=None)
 @given(
     st.lists(a_candle, max_size=60), st.integers(1, 12), st.sampled_from([0.002, 0.005]), st.sampled_from([0.003, 0.01])
 )

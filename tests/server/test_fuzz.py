@@ -107,7 +107,6 @@ def _drive(operation: Any, ids: dict[str, int], headers: dict[str, str], spared:
 
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         database=None,
         derandomize="FLOTILLA_FUZZ_EXAMPLES" not in os.environ,
         phases=[Phase.generate],

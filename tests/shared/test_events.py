@@ -79,7 +79,7 @@ PLAIN_TYPES: dict[Any, st.SearchStrategy[Any]] = {
 
 
 @pytest.mark.parametrize("kind", PAYLOADS.values(), ids=list(PAYLOADS))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_every_payload_comes_back_as_it_was(kind, data):
     payload = data.draw(anything(kind))

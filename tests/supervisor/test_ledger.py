@@ -169,7 +169,7 @@ EVENTS = [event(seq, payload) for seq, payload in enumerate(STORY, start=1)]
 
 
 @given(cuts=st.lists(st.tuples(st.integers(1, len(EVENTS)), st.integers(0, len(EVENTS))), max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_events_told_again_in_any_portions_give_the_same_rows(engine: Engine, cuts: list[tuple[int, int]]) -> None:
     apply(fresh(engine), EVENTS)
     expected = content(engine)
