@@ -118,6 +118,8 @@ def _drive(operation: Any, ids: dict[str, int], headers: dict[str, str], spared:
         given_path.update({name: value for name, value in ids.items() if name in given_path})
         if operation.path == "/api/tokens/{row_id}" and given_path.get("row_id") in spared:
             return
+        if case.media_type == "multipart/form-data" and isinstance(case.body, bool | int | float | list):
+            return  # no form, and the test's client sends no other
         case.call_and_validate(headers=headers, checks=checks)
 
     check()
