@@ -14,7 +14,9 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-DEADLINE_MS = 20_000
+from tests.waiting import DEADLINE_S
+
+DEADLINE_MS = int(1000 * DEADLINE_S)
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 

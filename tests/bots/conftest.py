@@ -34,11 +34,6 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "bots" / "trading_bot.py"
 
 
-@pytest.fixture(name="wait_for", scope="session")
-def _wait_for() -> Callable[..., Any]:
-    return wait_for
-
-
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
     """Wait for a true answer."""
@@ -68,7 +63,7 @@ class Simulator:
     def sim(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         with urllib.request.urlopen(
-            urllib.request.Request(f"{self.url}/sim/{path}", data, method=method), timeout=10
+            urllib.request.Request(f"{self.url}/sim/{path}", data, method=method), timeout=DEADLINE_S
         ) as answer:
             return json.loads(answer.read())
 
@@ -90,7 +85,7 @@ class Simulator:
 
     def end(self, number: int = signal.SIGKILL) -> None:
         self.process.send_signal(number)
-        self.process.wait(10)
+        self.process.wait(DEADLINE_S)
 
 
 @contextmanager
@@ -258,7 +253,7 @@ class Bot:
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         assert self.process is not None
-        self.process.wait(10)
+        self.process.wait(DEADLINE_S)
 
     def ends(self, within_s: float = DEADLINE_S) -> int:
         """Its exit code, once it has ended by itself."""

@@ -14,7 +14,7 @@ from bots.market.backfill import LONGEST_GAP_S, CandleRow, load_history
 from bots.trading.binance_client import BinanceClient
 from bots.trading.exchange import KeysRefused, Unreachable
 from shared.intervals import INTERVAL_MS
-from tests.waiting import DEADLINE_S
+from tests.waiting import until
 
 
 def candle(second: int, backfilled: bool = False) -> Candle:
@@ -65,9 +65,7 @@ class Scene:
         return [one.open_ms // 1000 for one in self.got if not one.backfilled]
 
     async def has(self, count: int) -> None:
-        async with asyncio.timeout(DEADLINE_S):
-            while len(self.got) < count:  # noqa: ASYNC110
-                await asyncio.sleep(0)
+        await until(lambda: len(self.got) >= count)
 
 
 @pytest.fixture
@@ -255,9 +253,7 @@ def test_what_breaks_while_a_gap_is_filled_is_told(play):
         scene.exchange.troubles.append(RuntimeError("a bug"))
         scene.row.begin(5_000)
         scene.row.take(candle(7), 0.5)
-        async with asyncio.timeout(DEADLINE_S):
-            while not scene.broken:  # noqa: ASYNC110
-                await asyncio.sleep(0)
+        await until(lambda: scene.broken)
         assert "a bug" in str(scene.broken)
 
     play(act)

@@ -15,7 +15,7 @@ TERMS = ("terms", "stop_price", "target_price", "exit_deadline_ms", "activated_m
 
 
 @pytest.mark.slow
-def test_bots_killed_at_random_moments_lose_nothing_and_do_nothing_twice(make_bot, wait_for):
+def test_bots_killed_at_random_moments_lose_nothing_and_do_nothing_twice(make_bot, eventually):
     chance = random.Random(11)
     takers = make_bot(holding_time=1, cooldown=0, max_positions=2)
     makers = make_bot(
@@ -45,7 +45,7 @@ def test_bots_killed_at_random_moments_lose_nothing_and_do_nothing_twice(make_bo
     for bot in bots:
         bot.wait("ready", within_s=40)
         bot.wait("position", lambda p: p["status"] in ("closed", "cancelled"), within_s=40)
-        wait_for(lambda bot=bot: len(bot.ledger()["orders"]) > 5, within_s=60)
+        eventually(lambda bot=bot: len(bot.ledger()["orders"]) > 5, within_s=60)
         assert bot.stop(within_s=40) == 0
         bot.check_journals()
         bot.check_books()

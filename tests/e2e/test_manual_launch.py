@@ -22,9 +22,9 @@ def test_a_bot_in_a_terminal_trades_and_reports_like_any_other_and_ends_with_ctr
     wait_for("it runs", lambda: is_running(house, bot_id), 60)
     bot = house.bot(bot_id)
     assert (bot["desired_state"], bot["pid"], bot["run_id"]) == ("running", terminal.process.pid, f"{bot_id}.1")
-    wait_for("a trade is booked", lambda: house.positions(bot_id, "closed"), 60)
     house.call("PUT", f"/api/trading/bots/{bot_id}/config", json={"cooldown": 2})
     wait_for("a new config acts", lambda: house.bot(bot_id)["applied_config_version"] == 2, AT_ONCE_S)
+    wait_for("a trade is booked", lambda: house.positions(bot_id, "closed"), 60)
     assert terminal.end_with(signal.SIGINT) == 0
 
     assert house.bot(bot_id)["desired_state"] == "stopped"

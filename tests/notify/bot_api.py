@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.ports import free_port
+from tests.waiting import DEADLINE_S
 
 TOKEN = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
 CHAT, OTHER_CHAT = 4711, -100815
@@ -81,13 +82,13 @@ class StandIn:
         self._ready.clear()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(DEADLINE_S)
 
     def stop(self) -> None:
         assert self._loop is not None
         assert self._thread is not None
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        self._thread.join(DEADLINE_S)
 
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert, select
+from sqlalchemy.event import listen
 from sqlalchemy.exc import OperationalError
 
 from server.notify.commands import Command, parse
@@ -356,10 +357,11 @@ def test_all_are_halted_only_once_each_bot_that_runs_has_said_so(chat, house, st
 
 def test_the_kill_switch_halts_by_its_file_while_the_database_is_locked(chat, house, stand_in, bot_id, wait_for):
     chat.ask("/halt all")
+    listen(house.engine, "checkout", lambda raw, *_: raw.execute("PRAGMA busy_timeout=60000"))
     with closing(sqlite3.connect(house.settings.home / "flotilla.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         stand_in.press("Halt")
-        wait_for("the file is there", house.settings.halt_file.exists, within_s=4)  # a write of a row waits for 5 s
+        wait_for("the file is there", house.settings.halt_file.exists)  # a write of the row would wait for a minute
 
     wait_for("the row follows", lambda: chat.shows("Kill switch engaged by ada."))
     with read(house.engine) as connection:

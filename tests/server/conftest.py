@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -33,6 +32,7 @@ from server.storage.models import Bot, Model, SupervisorBeat, TradingOrder, Trad
 from server.storage.times import now_ms
 from server.web.assets import are_missing
 from tests.browsers import a_browser, need
+from tests.waiting import LONG_S, wait_for
 
 PASSWORD = "correct horse battery staple"
 ROOT = Path(__file__).parents[2]
@@ -74,11 +74,8 @@ def sim_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     port_file = tmp_path_factory.mktemp("simulator") / "port"
     command = [sys.executable, "-m", "simulator", "--port", "0", "--port-file", str(port_file), "--unlimited"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not port_file.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: port_file.exists() or process.poll() is not None, LONG_S)
+    assert process.poll() is None
     yield int(port_file.read_text())
     process.kill()
     process.wait(10)

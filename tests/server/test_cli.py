@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from server.storage.engine import make_engine, read, write
 from server.storage.models import AuditEntry, Bot, Event, User
 from server.storage.times import now_ms
 from tests.ports import free_port
-from tests.waiting import wait_for
+from tests.waiting import DEADLINE_S, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse battery staple"
@@ -74,16 +74,15 @@ def serving(environment: dict[str, str]) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     address = load_settings(environment).base_url
-    deadline = time.monotonic() + 30
+
+    def answers() -> bool:
+        assert process.poll() is None
+        with suppress(requests.RequestException):
+            return requests.get(f"{address}/health", timeout=5).ok
+        return False
+
     try:
-        while True:
-            try:
-                assert requests.get(f"{address}/health", timeout=5).ok
-                break
-            except requests.ConnectionError:
-                assert process.poll() is None
-                assert time.monotonic() < deadline, "the server did not answer within 30 s"
-                time.sleep(0.05)
+        wait_for(answers, what="the server answers")
         yield address
     finally:
         process.kill()
@@ -275,7 +274,7 @@ def test_following_survives_a_restart_of_the_server_and_ends_with_ctrl_c(
         with serving(environment):
             wait_for(lambda: "nobody listened" in out.read_text(), what="it did not go on")
             following.send_signal(signal.SIGINT)
-            code = following.wait(10)
+            code = following.wait(DEADLINE_S)
 
     assert code == 130
     lines = [line[33:] for line in out.read_text().splitlines()]

@@ -16,7 +16,7 @@ from server.market import ExchangeSilent, Market
 from server.security.tokens import issue_api_token
 from server.settings import Settings
 from server.storage.engine import write
-from tests.waiting import DEADLINE_S
+from tests.waiting import DEADLINE_S, wait_for
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_many_who_ask_the_same_at_once_are_one_request(exchange: tuple[type[Fake
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(DEADLINE_S)
 
     assert len(kind.asked) == 1
 
@@ -223,7 +223,4 @@ def test_the_latest_candles_never_wait_for_the_exchange(exchange: tuple[type[Fak
 
     assert market.latest("x", "BTCUSDC", "1m", limit=2) == ()
 
-    deadline = time.monotonic() + 10
-    while not market.latest("x", "BTCUSDC", "1m", limit=2):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: market.latest("x", "BTCUSDC", "1m", limit=2))

@@ -29,7 +29,7 @@ from simulator.core.orders import (
     Triggered,
 )
 from simulator.store import Moment, StateError, Store
-from tests.waiting import DEADLINE_S, LONG_S
+from tests.waiting import DEADLINE_S, LONG_S, wait_for
 
 ROOT = Path(__file__).parents[2]
 FACTS = [
@@ -117,9 +117,7 @@ def test_what_was_acknowledged_is_there_after_a_kill(start, tmp_path):
     threads = [threading.Thread(target=trade_until_it_breaks) for _ in range(3)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 10
-    while len(acknowledged) < 60 and time.monotonic() < deadline:
-        threads[0].join(0.01)
+    wait_for(lambda: len(acknowledged) >= 60)
     simulator.stop(signal.SIGKILL)
     for thread in threads:
         thread.join()

@@ -25,6 +25,7 @@ from server.storage.engine import make_engine, read, write
 from server.storage.models import Bot, BotRun, Credential, Event, Fill, Model, Setting
 from server.supervisor.identity import Identity, probe
 from tests.ports import free_port
+from tests.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.timeout(600)  # a start alone may take a minute
 
@@ -140,19 +141,19 @@ def test_it_starts_tells_the_password_once_restarts_what_dies_and_ends(home: Hom
     home.waiting(home.is_ready)
 
     refused = home.start("up", FLOTILLA_PORT=str(free_port()))
-    assert refused.wait(20) == 1
+    assert refused.wait(DEADLINE_S) == 1
     assert home.said().startswith("Flotilla already runs on ")
     assert home.said().count("\n") == 1
 
     first.send_signal(signal.SIGINT)
-    assert first.wait(30) == 0
+    assert first.wait(DEADLINE_S) == 0
     assert home.is_empty()
 
     second = home.up()
     home.waiting(lambda: "Ctrl-C" in home.said())
     assert "password" not in home.said()
     second.send_signal(signal.SIGHUP)
-    assert second.wait(30) == 0
+    assert second.wait(DEADLINE_S) == 0
     assert home.is_empty()
 
 
@@ -164,7 +165,7 @@ def test_a_taken_port_is_one_sentence_and_nothing_is_started(home: Home, name: s
 
         process = home.start("up")
 
-        assert process.wait(20) == 1
+        assert process.wait(DEADLINE_S) == 1
     assert re.fullmatch(rf"{name} \d+ is taken on 127\.0\.0\.1\. .*\n", home.said())
 
 
@@ -174,23 +175,23 @@ def test_a_second_supervisor_gives_way_with_one_sentence(home: Home) -> None:
 
     second = home.start("supervisor")
 
-    assert second.wait(20) == 73
+    assert second.wait(DEADLINE_S) == 73
     assert home.said().startswith("Another supervisor looks after ")
     first.terminate()
-    assert first.wait(20) == 0
+    assert first.wait(DEADLINE_S) == 0
 
 
 def test_bad_settings_are_a_sentence(home: Home) -> None:
     process = home.start("up", FLOTILLA_PORT="many")
 
-    assert process.wait(20) == 1
+    assert process.wait(DEADLINE_S) == 1
     assert home.said().startswith("FLOTILLA_PORT is 'many', which is no port.")
 
 
 def test_unusable_keys_are_a_sentence_and_nothing_is_started(home: Home) -> None:
     process = home.start("up", FLOTILLA_SECRET_KEYS="abc")
 
-    assert process.wait(20) == 1
+    assert process.wait(DEADLINE_S) == 1
     assert home.said().startswith("FLOTILLA_SECRET_KEYS: entry 1 (3 characters) is not a Fernet key.")
     assert home.said().count("\n") == 1
 
@@ -201,7 +202,7 @@ def test_a_start_that_is_cut_short_has_told_the_password(home: Home) -> None:
 
     process.send_signal(signal.SIGTERM)
 
-    assert process.wait(30) == 0
+    assert process.wait(DEADLINE_S) == 0
     assert re.search(r"Log in as admin with the password \S{12,}", home.said())
 
 
@@ -209,7 +210,7 @@ def test_what_it_writes_is_its_owners_alone_and_a_later_password_is_said_to_have
     home.settings.home.mkdir(mode=0o755)
     first = home.up()
     first.send_signal(signal.SIGTERM)
-    assert first.wait(30) == 0
+    assert first.wait(DEADLINE_S) == 0
     written = [path for path in home.settings.home.rglob("*") if path.is_file()]
     assert {"flotilla.db", "secret.key", "web.log"} <= {path.name for path in written}
     assert [path for path in written if path.stat().st_mode & 0o077] == []
@@ -217,12 +218,12 @@ def test_what_it_writes_is_its_owners_alone_and_a_later_password_is_said_to_have
     second = home.start("up", FLOTILLA_ADMIN_PASSWORD="another one")
     home.waiting(lambda: "FLOTILLA_ADMIN_PASSWORD has no effect" in home.said())
     second.send_signal(signal.SIGTERM)
-    assert second.wait(30) == 0
+    assert second.wait(DEADLINE_S) == 0
 
 
 @pytest.mark.parametrize("command", [[], ["up"], ["web"], ["supervisor"]])
 def test_every_command_explains_itself(home: Home, command: list[str]) -> None:
-    assert home.start(*command, "--help").wait(20) == 0
+    assert home.start(*command, "--help").wait(DEADLINE_S) == 0
     assert home.said().startswith("Usage: flotilla")
 
 
@@ -234,7 +235,7 @@ def test_the_demo_fleet_trades_survives_the_death_of_everything_else_and_ends_in
     home.waiting(lambda: set(home.holders()) == {"1", "2", "3"})
     bots = home.holders()
     home.forget_demo()
-    assert home.start("demo").wait(30) == 0  # as after a load that was cut short: nothing is made twice
+    assert home.start("demo").wait(DEADLINE_S) == 0  # as after a load that was cut short: nothing is made twice
     assert [len(home.rows(table)) for table in (Bot, Credential, Model)] == [3, 3, 2]
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
@@ -245,7 +246,7 @@ def test_the_demo_fleet_trades_survives_the_death_of_everything_else_and_ends_in
 
     assert home.holders() == bots
     second.send_signal(signal.SIGTERM)
-    assert second.wait(30) == 0
+    assert second.wait(DEADLINE_S) == 0
     home.waiting(home.is_empty)  # the bots are orphans of the killed one: init collects them
     assert not home.holders()
     assert "Ending 3 bots in order" in home.said()

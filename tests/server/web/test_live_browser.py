@@ -213,18 +213,22 @@ def test_a_killed_server_is_shown_and_the_page_goes_on_by_itself_when_it_is_back
     context.close()
 
 
-@pytest.mark.parametrize("script", ["app.js", "idiomorph.js"])
+@pytest.mark.parametrize(("script", "motion"), [("app.js", "reduce"), ("idiomorph.js", "no-preference")])
+@pytest.mark.parametrize("width", [1280, 320])
 def test_a_page_cut_off_before_its_script_came_says_that_it_is_not_live(
-    browser: Browser, address: str, bot: int, script: str
+    browser: Browser, address: str, bot: int, script: str, motion: Any, width: int
 ):
-    context = browser.new_context()
+    context = browser.new_context(viewport={"width": width, "height": 844}, reduced_motion=motion)
     context.route(f"**/{script}*", lambda route: route.abort())
     page = context.new_page()
     sign_in(page, address)
 
     expect(page.locator(f"#bot-{bot}")).to_be_visible()
-    expect(page.locator("#connection")).to_have_text("Not live reload the page")
-    expect(page.locator("#connection")).to_be_visible()
+    connection = page.locator("#connection")
+    assert connection.evaluate("shown => getComputedStyle(shown).animationDelay") == "5s"
+    expect(connection).to_have_text("Not live Reload")
+    expect(connection.get_by_role("link", name="Reload")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
 
 
@@ -354,10 +358,14 @@ def test_a_dialogs_cancel_closes_it_where_one_was(open_page: Make, bot: int):
     assert page.url == address
 
 
+def there(route: Route) -> None:
+    route.fulfill(status=200, content_type="text/html", body="<h1>there</h1>")
+
+
 def test_keys_walk_the_rows_and_open_one(open_page: Make, bot: int, a_bot: Make):
     a_bot(name="another")
     page = open_page()
-    page.route("**/bots/*", lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>there</h1>"))
+    page.route("**/bots/*", there)
 
     page.keyboard.press("j")
     page.keyboard.press("j")
@@ -370,18 +378,27 @@ def test_keys_walk_the_rows_and_open_one(open_page: Make, bot: int, a_bot: Make)
     page.wait_for_url("**/bots/*")
 
 
-@pytest.mark.parametrize(("keys", "path"), [("go", "/orders"), ("gm", "/models"), ("gs", "/system"), ("K", "/kill")])
-def test_keys_lead_to_the_pages(open_page: Make, keys: str, path: str):
+@pytest.mark.parametrize(("keys", "path"), [("go", "/orders"), ("gm", "/models"), ("gs", "/system")])
+def test_two_keys_lead_to_the_pages(open_page: Make, keys: str, path: str):
     page = open_page()
-    page.route(f"**{path}", lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>there</h1>"))
+    page.route(f"**{path}", there)
 
-    page.evaluate(
+    page.evaluate(  # both at once: the second counts only soon after the first
         """keys => { for (const key of keys)
         document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true })); }""",
         keys,
     )
 
     page.wait_for_url(f"**{path}")
+
+
+def test_shift_and_k_lead_to_the_kill_switch(open_page: Make):
+    page = open_page()
+    page.route("**/kill", there)
+
+    page.keyboard.press("Shift+K")
+
+    page.wait_for_url("**/kill")
 
 
 def test_keys_do_nothing_while_somebody_types(open_page: Make, bot: int):

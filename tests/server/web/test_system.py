@@ -18,6 +18,7 @@ from server.storage.models import BotRun, DeadLetter, SupervisorBeat
 from server.storage.times import now_ms
 from server.web import system_view as view
 from server.web.probe import Answer, Probe, ask_time
+from tests.waiting import DEADLINE_S, wait_for
 
 Make = Callable[..., Any]
 NOW = 1_795_262_400_000
@@ -105,16 +106,14 @@ def test_nobody_waits_for_the_exchange_and_it_is_asked_once_a_minute():
 
     def slow(url: str) -> Answer:
         asked.append(url)
-        let_go.wait(10)
+        let_go.wait(DEADLINE_S)
         return Answer(at_ms=1, offset_ms=5)
 
     probe = Probe("x", slow)
 
     assert [probe.get_answer() for _ in range(3)] == [None, None, None]
     let_go.set()
-    deadline = time.monotonic() + 10
-    while probe.get_answer() is None:
-        assert time.monotonic() < deadline
+    wait_for(probe.get_answer)
     assert asked == ["x"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
@@ -12,7 +12,8 @@ from binance import AsyncClient, BinanceSocketManager, DepthCacheManager
 from binance.exceptions import BinanceAPIException
 
 from tests.simulator.clients import tape
-from tests.waiting import DEADLINE_S, LONG_S
+from tests.simulator.ws_caller import run
+from tests.waiting import DEADLINE_S
 
 ENDS_AFTER_S = 6  # of the market whose book comes to rest
 
@@ -41,10 +42,6 @@ async def leave(client: AsyncClient) -> None:
     if client.ws_api.ws is not None:
         await client.ws_api.ws.send('{"id": 0, "method": "ping"}')
     await client.close_connection()
-
-
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), LONG_S))
 
 
 async def until(socket, wanted: Callable[[dict], bool]) -> list[dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from simulator.core.rules import ApiError
 from simulator.doors.signing import check_signature, is_percent_encoded, parse_public_key
-from tests.waiting import DEADLINE_S
+from tests.simulator.ws_caller import run
 
 ED25519 = Ed25519PrivateKey.generate()
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -179,4 +178,4 @@ def test_python_binance_trades_with_a_key_pair(simulator, kind):
         finally:
             await client.close_connection()
 
-    asyncio.run(asyncio.wait_for(scenario(), 2 * DEADLINE_S))
+    run(scenario)

@@ -133,7 +133,7 @@ def test_a_question_that_takes_long_holds_up_nobody(start):
 
     async def scenario() -> None:
         async with connect(simulator) as socket:
-            slow = {"symbol": "ETHUSDC", "interval": "1d", "limit": 1000}  # a minute and more
+            slow = {"symbol": "ETHUSDC", "interval": "1d", "limit": 1000}  # a month, in seconds
             await socket.send(json.dumps({"id": "slow", "method": "klines", "params": slow}))
             await socket.send(json.dumps({"id": "quick", "method": "ping"}))
             assert (await receive(socket))["id"] == "quick"

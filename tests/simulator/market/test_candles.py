@@ -32,6 +32,16 @@ def opens(candles) -> list[int]:
     return [second * 1000 for second in candles.open_s.tolist()]
 
 
+def test_a_history_that_is_stopped_computes_no_further_hour():
+    history = History(GeneratedTape(BTC, 7))
+    month_ago = NOW_MS // 60_000 * 60_000 - 30 * 86_400_000
+
+    history.stopped = True
+
+    assert len(history.minutes(month_ago, NOW_MS)) < 60
+    assert not history.is_ready(month_ago, NOW_MS)
+
+
 def test_without_times_the_newest_come_and_the_last_is_open(history):
     candles = history.klines("1s", None, None, 3, NOW_MS)
 
