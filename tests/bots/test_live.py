@@ -252,17 +252,21 @@ def stage(bot, tmp_path, model) -> Stage:
     return Stage(bot, folder, Predictor(model.read_bytes()))
 
 
+async def enters_nothing(stage: Stage) -> None:
+    """For five seconds of the market, in which it would else; what went out before is waited for."""
+    await until(lambda: not stage.trader.orders.unanswered)
+    orders = len(stage.bot.ledger()["orders"])
+    candles = stage.live._last_candle.end_ms
+    await until(lambda: stage.live._last_candle.end_ms >= candles + 5_000)
+    assert [o for o in stage.bot.ledger()["orders"][orders:] if o["side"] == "BUY"] == []
+
+
 def test_a_server_that_is_out_of_reach_for_too_long_stops_entries(stage, monkeypatch):
     monkeypatch.setattr(ConfigLoader, "age_s", lambda self: 601.0)
 
     async def act(task: asyncio.Task[None]) -> None:
         await until(lambda: any("out of reach" in str(s["reason"]) for s in stage.events("status")))
-        await until(lambda: not stage.trader.orders.unanswered)  # what went out before
-        orders = len(stage.bot.ledger()["orders"])
-        candles = stage.live._last_candle.end_ms
-        await until(lambda: stage.live._last_candle.end_ms >= candles + 5_000)
-        entries = [o for o in stage.bot.ledger()["orders"][orders:] if o["side"] == "BUY"]
-        assert entries == []
+        await enters_nothing(stage)
 
     stage.play(act)
 
@@ -273,6 +277,7 @@ def test_a_run_that_the_server_does_not_know_any_more_enters_nothing_at_once(sta
         stage.live._loader.refused = "the server does not know this run any more"
         said = "no entries: the server does not know this run any more"
         await until(lambda: any(str(s["reason"]).startswith(said) for s in stage.events("status")))
+        await enters_nothing(stage)
 
     stage.play(act)
 

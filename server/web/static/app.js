@@ -177,8 +177,8 @@
     place.dispatchEvent(new CustomEvent("live:added", { bubbles: true, detail: lines }));
   }
 
-  // The page as it is now, for what the stream cannot say: rows that came or went, or no stream at all. True where
-  // there is none any more (signed out, or gone), and the browser is on its way to what is there instead.
+  // The page as it is now, for what the stream cannot say: rows that came or went, or no stream at all. True when the
+  // page itself is gone (signed out, not allowed, not there) and the browser is on its way to what is in its place.
   async function refresh() {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
     if (answer.redirected && new URL(answer.url).pathname !== location.pathname) { location.replace(answer.url); return true; }

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,14 +177,11 @@ def web(settings: Settings) -> Iterator[Callable[[], tuple[subprocess.Popen[byte
 
 
 def come_up(address: str) -> None:
-    deadline = time.monotonic() + 30
-    port = int(address.rsplit(":", 1)[1])
-    while True:
+    def listens() -> bool:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+            return probe.connect_ex(("127.0.0.1", int(address.rsplit(":", 1)[1]))) == 0
+
+    wait_for(listens, what=f"{address} listens")
 
 
 def test_a_killed_server_is_shown_and_the_page_goes_on_by_itself_when_it_is_back(
@@ -255,7 +251,6 @@ def test_a_server_that_ends_in_order_does_not_wait_for_open_pages(bot: int, brow
     process.terminate()
 
     assert process.wait(DEADLINE_S) == 0  # the pages would listen on for ever
-    assert process.returncode == 0
     context.close()
 
 
